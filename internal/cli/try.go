@@ -1,0 +1,247 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"github.com/isthmus-fs/isthmus/internal/lab"
+	"github.com/isthmus-fs/isthmus/virtiofs"
+)
+
+// tryMount is where the guest of `isthmus try` has the share.
+const tryMount = "/mnt/share"
+
+type tryFlags struct {
+	share   shareFlags
+	log     logFlags
+	vmm     string
+	kernel  string
+	memory  int
+	cpus    int
+	queues  int
+	tag     string
+	socket  string
+	options string
+	env     []string
+	console string
+	timeout time.Duration
+}
+
+func newTry() *cobra.Command {
+	var f tryFlags
+	cmd := &cobra.Command{
+		Use:   "try [flags] DIR [-- COMMAND [ARGUMENT...]]",
+		Short: "Run a command, or a shell, in a throw-away Linux guest that has a directory",
+		Long: `try starts a real Linux guest with the directory DIR at ` + tryMount + `, over vhost-user virtio-fs,
+runs COMMAND in it, in that directory, and returns its output and its exit status. Without
+COMMAND it gives a shell. Nothing but DIR outlives the guest.
+
+The guest is User-Mode Linux, up in about a second, or with --vmm qemu a PC with an emulated
+processor. Neither needs hardware virtualisation. The Debian packages are user-mode-linux,
+busybox-static, and for --vmm qemu: qemu-system-x86 and linux-image-cloud-amd64.`,
+		Example: `  isthmus try /srv/src
+  isthmus try /srv/src -- ls -l
+  isthmus try --vmm qemu --cpus 2 --queues 2 /srv/src -- sh -c 'dd if=/dev/zero of=x bs=1M count=100'
+  isthmus try --socket /run/vm1-src.sock --tag src    (a daemon that runs already)`,
+		RunE: runE(func(cmd *cobra.Command, args []string) error {
+			dir, command, err := f.positional(args, cmd.ArgsLenAtDash())
+			if err != nil {
+				return err
+			}
+			return try(cmd.Context(), &f, dir, command)
+		}),
+	}
+	fl := cmd.Flags()
+	fl.StringVar(&f.vmm, "vmm", lab.UML.String(), "the guest: uml (User-Mode Linux) or qemu")
+	fl.StringVar(&f.kernel, "kernel", "", "the kernel to boot: a linux.uml, or for qemu a vmlinuz (default: what is installed)")
+	fl.IntVar(&f.memory, "memory", 0, "the guest's memory in MiB (default 256, for qemu 512)")
+	fl.IntVar(&f.cpus, "cpus", 1, "the guest's processors, for qemu")
+	fl.IntVar(&f.queues, "queues", 1, "request queues of the share, for qemu")
+	fl.StringVar(&f.tag, "tag", "share", "the share's name in the guest")
+	fl.StringVar(&f.socket, "socket", "", "use the daemon that listens on this UNIX socket; there is no DIR then")
+	fl.StringVarP(&f.options, "options", "o", "", "mount options in the guest, such as ro")
+	fl.StringArrayVar(&f.env, "env", nil, "NAME=VALUE for the command's environment; may be repeated")
+	fl.StringVar(&f.console, "console", "", "write what the guest kernel prints to this file, or to standard error with -")
+	fl.DurationVar(&f.timeout, "timeout", 0, "stop the guest after this time (default: never)")
+	f.share.bind(fl)
+	f.log.bind(fl)
+	fl.Lookup("log-level").DefValue = "warn"
+	f.log.level = "warn"
+	return cmd
+}
+
+// positional divides the arguments into the directory and the command; dash
+// is how many stood before "--", or -1.
+func (f *tryFlags) positional(args []string, dash int) (dir string, command []string, err error) {
+	if dash >= 0 {
+		args, command = args[:dash], args[dash:]
+	}
+	switch {
+	case f.socket != "" && len(args) > 0:
+		return "", nil, usagef("--socket and a directory: the daemon behind the socket has one already")
+	case f.socket == "" && len(args) == 0:
+		return "", nil, usagef("no directory to share: isthmus try DIR")
+	case len(args) > 1:
+		return "", nil, usagef("unexpected argument %q: the command comes after --, as in: isthmus try %s -- %s", args[1], args[0], args[1])
+	case len(args) == 1:
+		dir = args[0]
+	}
+	return dir, command, nil
+}
+
+// try runs command in a guest with dir, or a shell without one.
+func try(ctx context.Context, f *tryFlags, dir string, command []string) error {
+	kind, err := lab.ParseKind(f.vmm)
+	if err != nil {
+		return usagef("--vmm: %v", err)
+	}
+	if err := virtiofs.CheckTag(f.tag); err != nil {
+		return usagef("--tag: %v", err)
+	}
+	if f.timeout < 0 {
+		return usagef("--timeout %v: a time cannot be negative", f.timeout)
+	}
+	log, err := f.log.logger()
+	if err != nil {
+		return err
+	}
+	if dir != "" {
+		if info, err := os.Stat(dir); err != nil {
+			return fmt.Errorf("share %s: %w", dir, errors.Unwrap(err))
+		} else if !info.IsDir() {
+			return fmt.Errorf("share %s: it is no directory", dir)
+		}
+	}
+	// What is missing should be known before anything is started.
+	if _, err := lab.Find(kind); err != nil && f.kernel == "" {
+		return err
+	}
+	console, closeConsole, err := f.openConsole()
+	if err != nil {
+		return err
+	}
+	defer closeConsole()
+	socket, stop, err := f.backEnd(dir, log)
+	if err != nil {
+		return err
+	}
+	defer stop()
+	if f.timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, f.timeout, fmt.Errorf("--timeout %v is over", f.timeout))
+		defer cancel()
+	}
+	cfg := lab.Config{
+		Kind:          kind,
+		Kernel:        f.kernel,
+		MemoryMiB:     f.memory,
+		CPUs:          f.cpus,
+		RequestQueues: f.queues,
+		Shares:        []lab.Share{{Tag: f.tag, Socket: socket, Dir: tryMount, Options: f.options}},
+		Args:          command,
+		Env:           f.env,
+		Dir:           tryMount,
+		Stdin:         os.Stdin,
+		Stdout:        os.Stdout,
+		Stderr:        os.Stderr,
+		Console:       console,
+	}
+	if len(command) == 0 {
+		cfg.Args = []string{"/bin/sh", "-l"}
+		cfg.Env = append([]string{"PS1=guest:\\w# "}, cfg.Env...)
+		leave, err := useTerminal(&cfg)
+		if err != nil {
+			return err
+		}
+		defer leave()
+	}
+	result, err := lab.Run(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	if result.ExitCode != 0 {
+		return &failure{err: fmt.Errorf("the command ended with status %d", result.ExitCode), code: result.ExitCode, quiet: true}
+	}
+	return nil
+}
+
+// backEnd returns the socket of the daemon to use, which is in this process
+// unless there is one already.
+func (f *tryFlags) backEnd(dir string, log *slog.Logger) (socket string, stop func(), err error) {
+	if f.socket == "" {
+		return serveInBackground(dir, &f.share, shareConfig{tag: f.tag, queues: f.queues, log: log})
+	}
+	socket, err = filepath.Abs(f.socket)
+	return socket, func() {}, err
+}
+
+// openConsole opens what takes the guest's console.
+func (f *tryFlags) openConsole() (io.Writer, func(), error) {
+	switch f.console {
+	case "":
+		return io.Discard, func() {}, nil
+	case "-":
+		return os.Stderr, func() {}, nil
+	}
+	file, err := os.Create(f.console)
+	if err != nil {
+		return nil, nil, fmt.Errorf("--console: %w", err)
+	}
+	return file, func() { file.Close() }, nil
+}
+
+// useTerminal gives the guest's command a terminal if standard input is one:
+// that is put into raw mode until leave is called, and its size is passed on.
+func useTerminal(cfg *lab.Config) (leave func(), err error) {
+	fd := int(os.Stdin.Fd())
+	saved, err := unix.IoctlGetTermios(fd, unix.TCGETS)
+	if err != nil {
+		return func() {}, nil // a script, or nothing
+	}
+	raw := *saved
+	lab.RawTerminal(&raw)
+	if err := unix.IoctlSetTermios(fd, unix.TCSETSW, &raw); err != nil {
+		return nil, fmt.Errorf("raw mode of the terminal: %w", err)
+	}
+	cfg.Terminal = true
+	cfg.Size = terminalSize(fd)
+	cfg.Env = append([]string{"TERM=" + os.Getenv("TERM")}, cfg.Env...)
+	changed := make(chan os.Signal, 1)
+	signal.Notify(changed, unix.SIGWINCH)
+	sizes := make(chan lab.Size, 1)
+	cfg.Resize = sizes
+	go func() {
+		defer close(sizes)
+		for range changed {
+			select {
+			case <-sizes: // only the last one counts
+			default:
+			}
+			sizes <- terminalSize(fd)
+		}
+	}()
+	return func() {
+		signal.Stop(changed)
+		close(changed)
+		unix.IoctlSetTermios(fd, unix.TCSETSW, saved)
+	}, nil
+}
+
+// terminalSize returns the size of the terminal, zero if it is unknown.
+func terminalSize(fd int) lab.Size {
+	size, err := unix.IoctlGetWinsize(fd, unix.TIOCGWINSZ)
+	if err != nil {
+		return lab.Size{}
+	}
+	return lab.Size{Rows: size.Row, Cols: size.Col}
+}

@@ -1,0 +1,133 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// TestServeRefusesWithOneLine gives serve what cannot work: one line that says
+// what to do, exit status 1, or 2 for a wrong command line.
+func TestServeRefusesWithOneLine(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Mkfifo(filepath.Join(dir, "fifo"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	socket := filepath.Join(dir, "s")
+	running := serve(t, dir)
+	for _, tt := range []struct {
+		name   string
+		args   []string
+		status int
+		want   string // in the line
+	}{
+		{"missing share", []string{"--socket", socket, "--share", dir + "/none"}, 1, "no such file or directory"},
+		{"share is a pipe", []string{"--socket", socket, "--share", dir + "/fifo"}, 1, "neither a directory nor a regular file"},
+		{"missing socket directory", []string{"--socket", dir + "/none/s", "--share", dir}, 1, "none"},
+		{"socket path is a file", []string{"--socket", file, "--share", dir}, 1, "not a socket"},
+		{"socket in use", []string{"--socket", running.socket, "--share", dir}, 1, "another"},
+		{"unknown group", []string{"--socket", socket, "--share", dir, "--socket-group", "nobody-has-this"}, 1, "no such group"},
+		{"bad fd", []string{"--fd", "99", "--share", dir}, 1, "99"},
+		{"fd is no socket", []string{"--fd", "0", "--share", dir}, 1, "socket"},
+		{"no socket", []string{"--share", dir}, 2, "socket"},
+		{"no share", []string{"--socket", socket}, 2, "share"},
+		{"socket and fd", []string{"--socket", socket, "--fd", "3", "--share", dir}, 2, "fd"},
+		{"empty share", []string{"--socket", socket, "--share", ""}, 2, "--share"},
+		{"unknown flag", []string{"--sockets", socket, "--share", dir}, 2, "--sockets"},
+		{"argument", []string{"--socket", socket, "--share", dir, "more"}, 2, "more"},
+		{"cache word", []string{"--socket", socket, "--share", dir, "--cache", "sometimes"}, 2, "sometimes"},
+		{"long tag", []string{"--socket", socket, "--share", dir, "--tag", strings.Repeat("t", 37)}, 2, "36"},
+		{"no queues", []string{"--socket", socket, "--share", dir, "--queues", "0"}, 2, "64"},
+		{"too many queues", []string{"--socket", socket, "--share", dir, "--queues", "65"}, 2, "64"},
+		{"socket mode", []string{"--socket", socket, "--share", dir, "--socket-mode", "rw"}, 2, "octal"},
+		{"negative time", []string{"--socket", socket, "--share", dir, "--attr-timeout", "-1s"}, 2, "negative"},
+		{"log level", []string{"--socket", socket, "--share", dir, "--log-level", "loud"}, 2, "loud"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			status, stderr := runOnce(t, append([]string{"serve"}, tt.args...)...)
+			if status != tt.status {
+				t.Errorf("exit status %d, want %d", status, tt.status)
+			}
+			lines := strings.Split(strings.TrimSuffix(stderr, "\n"), "\n")
+			if tt.status == 2 && len(lines) == 2 && strings.HasPrefix(lines[1], "Try ") {
+				lines = lines[:1]
+			}
+			if len(lines) != 1 || !strings.Contains(lines[0], tt.want) {
+				t.Errorf("want one line with %q, got\n%s", tt.want, stderr)
+			}
+			if _, err := os.Lstat(socket); err == nil {
+				t.Error("a socket is left behind")
+			}
+		})
+	}
+	if b, err := os.ReadFile(file); err != nil || len(b) != 0 {
+		t.Error("the file in place of the socket was touched")
+	}
+}
+
+// TestMissingRights runs serve as a user who may not read the directory.
+func TestMissingRights(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, "secret"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range []string{dir, filepath.Dir(dir), filepath.Dir(isthmus)} {
+		if err := os.Chmod(p, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cmd := exec.Command(isthmus, "serve", "--socket", filepath.Join(dir, "s"), "--share", filepath.Join(dir, "secret"))
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 12345, Gid: 12345}}
+	out, _ := cmd.CombinedOutput()
+	if status := cmd.ProcessState.ExitCode(); status != 1 {
+		t.Errorf("exit status %d, want 1", status)
+	}
+	if s := string(out); strings.Count(s, "\n") != 1 || !strings.Contains(s, "permission denied") {
+		t.Errorf("want one line that says permission denied, got\n%s", s)
+	}
+}
+
+// TestMemoryNotShared connects a VM whose memory nobody else can map. Such a VM
+// is QEMU's own default.
+func TestMemoryNotShared(t *testing.T) {
+	qemu, err := exec.LookPath("qemu-system-x86_64")
+	if err != nil {
+		t.Fatal("qemu-system-x86_64 is missing: install the Debian package qemu-system-x86")
+	}
+	d := serve(t, t.TempDir(), "--once")
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	vm := exec.CommandContext(ctx, qemu, "-accel", "tcg", "-m", "64", "-machine", "q35", "-display", "none", "-net", "none",
+		"-chardev", "socket,id=c,path="+d.socket, "-device", "vhost-user-fs-pci,chardev=c,tag=t")
+	var out bytes.Buffer
+	vm.Stdout, vm.Stderr = &out, &out
+	go vm.Run()
+	status := d.wait()
+	cancel()
+	if status != 1 {
+		t.Errorf("exit status %d, want 1", status)
+	}
+	if log := d.log.String(); !strings.Contains(log, "share=on") {
+		t.Errorf("nothing says what to do:\n%s\nQEMU:\n%s", log, &out)
+	}
+}
+
+func runOnce(t *testing.T, args ...string) (status int, stderr string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, isthmus, args...)
+	var b bytes.Buffer
+	cmd.Stderr = &b
+	cmd.Run()
+	return cmd.ProcessState.ExitCode(), b.String()
+}

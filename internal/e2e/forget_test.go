@@ -1,0 +1,128 @@
+package e2e
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/isthmus-fs/isthmus/fuse"
+	"github.com/isthmus-fs/isthmus/internal/lab"
+	"github.com/isthmus-fs/isthmus/passthrough"
+	"github.com/isthmus-fs/isthmus/vhostuser"
+	"github.com/isthmus-fs/isthmus/virtiofs"
+)
+
+// TestGuestForgetsEverything lists 100,000 files in a guest, has the guest drop
+// its caches, and looks into the file system's table: only the root is left, and
+// the descriptors are back. It holds for nodes with handles and for those that
+// each keep a descriptor.
+func TestGuestForgetsEverything(t *testing.T) {
+	dir := t.TempDir()
+	const dirs, files = 100, 1000
+	for i := range dirs {
+		sub := filepath.Join(dir, fmt.Sprint(i))
+		if err := os.Mkdir(sub, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		for j := range files {
+			if err := os.WriteFile(filepath.Join(sub, fmt.Sprint(j)), nil, 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for name, use := range map[string]passthrough.HandleUse{
+		"handles":     passthrough.HandlesMandatory,
+		"descriptors": passthrough.HandlesNever,
+	} {
+		t.Run(name, func(t *testing.T) {
+			fs, err := passthrough.New(passthrough.Config{Path: dir, FileHandles: use, MaxFDs: 200_000, MaxCachedFDs: 5000})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer fs.Close()
+			socket := listen(t, fs)
+			before := fs.Stats()
+			most := 0
+			cfg := guest(lab.UML, &daemon{socket: socket}, sh(`
+				cd `+mountedAt+`
+				find . -type f -size 0 | wc -l
+				read go
+				cd /
+				echo 2 >/proc/sys/vm/drop_caches
+				echo dropped
+				read go`)...)
+			cfg.MemoryMiB = 512
+			in, typing, err := os.Pipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer in.Close()
+			defer typing.Close()
+			cfg.Stdin = in
+			step := 0
+			var after passthrough.Stats
+			cfg.Stdout = writerFunc(func(p []byte) {
+				switch step++; step {
+				case 1:
+					if string(p) != fmt.Sprintf("%d\n", dirs*files) {
+						t.Errorf("find counted %q", p)
+					}
+					most = fs.Stats().Nodes
+				case 2:
+					// Forgets travel after the caches are dropped.
+					for end := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
+						if after = fs.Stats(); after.Nodes == 1 || time.Now().After(end) {
+							break
+						}
+					}
+				}
+				typing.WriteString("go\n")
+			})
+			if _, err := lab.Run(t.Context(), cfg); err != nil {
+				t.Fatal(err)
+			}
+			if most < dirs*files {
+				t.Errorf("the guest knew %d nodes after find", most)
+			}
+			if after != before {
+				t.Errorf("before find %+v, after drop_caches %+v", before, after)
+			}
+		})
+	}
+}
+
+// listen serves fs in this process, with the packages alone, and returns the
+// socket.
+func listen(t *testing.T, fs *passthrough.FS) string {
+	dev, err := virtiofs.New(fuse.NewServer(fs, fuse.Options{}), virtiofs.Config{Tag: tag})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("unix", filepath.Join(t.TempDir(), "s"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			if err := vhostuser.ServeConn(t.Context(), conn.(*net.UnixConn), dev, vhostuser.Options{}); err != nil {
+				t.Error(err)
+			}
+			conn.Close()
+		}
+	}()
+	t.Cleanup(func() {
+		l.Close()
+		<-done
+		dev.Close()
+	})
+	return l.Addr().String()
+}

@@ -1,0 +1,97 @@
+package e2e
+
+import (
+	"context"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/isthmus-fs/isthmus/internal/lab"
+)
+
+const (
+	tag       = "share"
+	mountedAt = "/mnt/share"
+	carried   = "/guest.test" // the guest tests in the initramfs
+)
+
+// hostDirs are a directory on each file system that the suite is run on.
+func hostDirs(t *testing.T) map[string]string {
+	shm, err := os.MkdirTemp("/dev/shm", "isthmus-e2e-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(shm) })
+	return map[string]string{"disk": t.TempDir(), "tmpfs": shm}
+}
+
+// guest returns the configuration of a guest that has the daemon's share.
+func guest(kind lab.Kind, d *daemon, args ...string) lab.Config {
+	cfg := lab.Config{
+		Kind:   kind,
+		Shares: []lab.Share{{Tag: tag, Socket: d.socket, Dir: mountedAt}},
+		Args:   args,
+		Agent:  isthmus,
+	}
+	if kind == lab.QEMU {
+		cfg.CPUs, cfg.RequestQueues = 2, 2
+	}
+	return cfg
+}
+
+// run boots the guest and returns what its command printed. The command has to
+// succeed.
+func run(t *testing.T, cfg lab.Config) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+	defer cancel()
+	var out, console logBuffer
+	cfg.Stdout, cfg.Stderr, cfg.Console = &out, &out, &console
+	res, err := lab.Run(ctx, cfg)
+	if err != nil {
+		t.Fatalf("%v\noutput:\n%s\nconsole:\n%s", err, tail(&out), tail(&console))
+	}
+	if res.ExitCode != 0 {
+		t.Fatalf("the guest's command ended with status %d\noutput:\n%s\nconsole:\n%s", res.ExitCode, tail(&out), tail(&console))
+	}
+	return out.String()
+}
+
+// sh is a guest command for the shell.
+func sh(script string) []string { return []string{"sh", "-euc", script} }
+
+func tail(b *logBuffer) string {
+	const most = 20000
+	s := b.String()
+	if len(s) > most {
+		s = "…" + s[len(s)-most:]
+	}
+	return s
+}
+
+// TestFilesInAGuest runs every test of internal/guesttest on a share, inside
+// real guests.
+func TestFilesInAGuest(t *testing.T) {
+	for _, kind := range []lab.Kind{lab.UML, lab.QEMU} {
+		for on, dir := range hostDirs(t) {
+			t.Run(kind.String()+"/"+on, func(t *testing.T) {
+				d := serve(t, dir, "--queues", "2")
+				before := d.openFiles()
+				cfg := guest(kind, d, carried, "-test.v", "-test.short")
+				cfg.Env = []string{"ISTHMUS_TEST_DIR=" + mountedAt}
+				cfg.Files = []lab.File{{Path: carried, Source: guestTest, Mode: 0o755}}
+				out := run(t, cfg)
+				if n := strings.Count(out, "\n--- PASS"); n < 50 {
+					t.Errorf("only %d tests ran:\n%s", n, out)
+				}
+				d.waitLog("the VM has disconnected")
+				if after := d.openFiles(); after > before {
+					t.Errorf("%d descriptors before the guest, %d after", before, after)
+				}
+				d.stop(syscall.SIGTERM)
+			})
+		}
+	}
+}

@@ -1,0 +1,269 @@
+package passthrough
+
+import (
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/isthmus-fs/isthmus/oslib"
+	"github.com/isthmus-fs/isthmus/vfs"
+)
+
+// createTries bounds how often Create turns between making a file that is
+// there by then and opening one that is gone by then.
+const createTries = 16
+
+// newFileFDs is how many descriptors of the quota a new file may need: for the
+// handle and for the node.
+const newFileFDs = 2
+
+// Create implements [vfs.FileSystem]. The entry is made from the new file's
+// descriptor, so it is that of the opened file whatever the name means by then.
+func (fs *FS) Create(r *vfs.Request, parent vfs.NodeID, name vfs.Name, flags, mode uint32, out *vfs.Entry, opened *vfs.Opened) syscall.Errno {
+	p, pfd, errno := fs.pinDir(parent)
+	if errno != 0 {
+		return errno
+	}
+	defer p.unpin()
+	if !fs.fds.room(newFileFDs) {
+		return syscall.ENFILE
+	}
+	for range createTries {
+		f := fs.hostFlags(flags)
+		as, errno := fs.become(r, callerUmask)
+		if errno != 0 {
+			return errno
+		}
+		fd, errno := oslib.Openat(pfd, name.CString(), f&^unix.O_TRUNC|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, mode)
+		as.restore()
+		if errno == 0 {
+			return fs.finishCreate(r, p, pfd, fd, f, name.CString(), out, opened)
+		}
+		if errno != syscall.EEXIST || flags&unix.O_EXCL != 0 {
+			return errno
+		}
+		if errno = fs.createExisting(r, p, pfd, name.CString(), flags, out, opened); errno != syscall.ENOENT {
+			return errno
+		}
+	}
+	return syscall.EAGAIN
+}
+
+// finishCreate turns a file that was just made in p into an entry and a handle;
+// it owns fd.
+func (fs *FS) finishCreate(r *vfs.Request, p *node, pfd, fd, f int, name []byte, out *vfs.Entry, opened *vfs.Opened) syscall.Errno {
+	for i := range r.Security {
+		s := &r.Security[i]
+		if errno := oslib.Fsetxattr(fd, s.Name, s.Value, 0); errno != 0 {
+			fs.undo(pfd, name, fd, 0)
+			oslib.Close(fd)
+			return errno
+		}
+	}
+	n, errno := fs.enter(p, fd, true, out)
+	if errno != 0 {
+		fs.undo(pfd, name, fd, 0)
+		oslib.Close(fd)
+		return errno
+	}
+	if errno = fs.deliver(n, fd, f, opened); errno != 0 {
+		fs.putEntry(n.id)
+	}
+	return errno
+}
+
+// enter makes the entry of an opened file in p. byHandle is for [FS.adopt].
+func (fs *FS) enter(p *node, fd int, byHandle bool, out *vfs.Entry) (*node, syscall.Errno) {
+	path, errno := fs.pathFD(fd)
+	if errno != 0 {
+		return nil, errno
+	}
+	var stx unix.Statx_t
+	n, errno := fs.adopt(path, byHandle, &stx)
+	if errno != 0 {
+		return nil, errno
+	}
+	fs.fillEntry(p, n, &stx, out)
+	return n, 0
+}
+
+// createExisting opens the file that Create found in its place. The guest
+// believed that there is none, so it has not checked whether its caller may open
+// it: here the host does, for the ids that the guest told. As these may lack
+// some of the caller's groups, a refusal is ESTALE, which makes a guest look the
+// name up anew and check for itself.
+func (fs *FS) createExisting(r *vfs.Request, p *node, pfd int, name []byte, flags uint32, out *vfs.Entry, opened *vfs.Opened) syscall.Errno {
+	errno := fs.lookupEntry(r, p, pfd, name, out)
+	if errno != 0 {
+		return errno
+	}
+	n, fd, errno := fs.pin(out.Node)
+	if errno == 0 {
+		var as acting
+		if as, errno = fs.become(r, keepUmask); errno == 0 {
+			kill := fs.agreed(vfs.FeatKillPriv) && r.UID != 0
+			errno = fs.openNode(n, fd, flags, kill, opened)
+			if errno == syscall.EACCES && as.locked {
+				errno = syscall.ESTALE
+			}
+			as.restore()
+		}
+		n.unpin()
+	}
+	if errno != 0 {
+		fs.putEntry(out.Node)
+	}
+	return errno
+}
+
+// dot is the name of a directory in itself.
+var dot = []byte(".\x00")
+
+// Tmpfile implements [vfs.FileSystem]. A file without a name is held by its
+// descriptor, also where others are held by file handle.
+func (fs *FS) Tmpfile(r *vfs.Request, parent vfs.NodeID, flags, mode uint32, out *vfs.Entry, opened *vfs.Opened) syscall.Errno {
+	p, pfd, errno := fs.pinDir(parent)
+	if errno != 0 {
+		return errno
+	}
+	defer p.unpin()
+	if !fs.fds.room(newFileFDs) {
+		return syscall.ENFILE
+	}
+	f := fs.hostFlags(flags) &^ unix.O_TRUNC
+	as, errno := fs.become(r, callerUmask)
+	if errno != 0 {
+		return errno
+	}
+	// O_EXCL here says that the file will never be given a name.
+	fd, errno := oslib.Openat(pfd, dot, f|unix.O_TMPFILE|int(flags&unix.O_EXCL)|unix.O_CLOEXEC, mode)
+	as.restore()
+	if errno != 0 {
+		return errno
+	}
+	for i := range r.Security {
+		s := &r.Security[i]
+		if errno := oslib.Fsetxattr(fd, s.Name, s.Value, 0); errno != 0 {
+			oslib.Close(fd)
+			return errno
+		}
+	}
+	n, errno := fs.enter(p, fd, false, out)
+	if errno != 0 {
+		oslib.Close(fd)
+		return errno
+	}
+	if errno = fs.deliver(n, fd, f, opened); errno != 0 {
+		fs.putEntry(n.id)
+	}
+	return errno
+}
+
+// Mknod implements [vfs.FileSystem]. What is made of a device or a pipe here
+// takes effect in the guest; the host never opens it.
+func (fs *FS) Mknod(r *vfs.Request, parent vfs.NodeID, name vfs.Name, mode, rdev uint32, out *vfs.Entry) syscall.Errno {
+	p, pfd, errno := fs.pinDir(parent)
+	if errno != 0 {
+		return errno
+	}
+	defer p.unpin()
+	as, errno := fs.become(r, callerUmask)
+	if errno != 0 {
+		return errno
+	}
+	errno = oslib.Mknodat(pfd, name.CString(), mode, rdev)
+	as.restore()
+	if errno != 0 {
+		return errno
+	}
+	return fs.finishMake(r, p, pfd, name.CString(), 0, out)
+}
+
+// Mkdir implements [vfs.FileSystem].
+func (fs *FS) Mkdir(r *vfs.Request, parent vfs.NodeID, name vfs.Name, mode uint32, out *vfs.Entry) syscall.Errno {
+	p, pfd, errno := fs.pinDir(parent)
+	if errno != 0 {
+		return errno
+	}
+	defer p.unpin()
+	as, errno := fs.become(r, callerUmask)
+	if errno != 0 {
+		return errno
+	}
+	errno = oslib.Mkdirat(pfd, name.CString(), mode&0o7777)
+	as.restore()
+	if errno != 0 {
+		return errno
+	}
+	return fs.finishMake(r, p, pfd, name.CString(), unix.AT_REMOVEDIR, out)
+}
+
+// Symlink implements [vfs.FileSystem].
+func (fs *FS) Symlink(r *vfs.Request, parent vfs.NodeID, name vfs.Name, target []byte, out *vfs.Entry) syscall.Errno {
+	p, pfd, errno := fs.pinDir(parent)
+	if errno != 0 {
+		return errno
+	}
+	defer p.unpin()
+	as, errno := fs.become(r, keepUmask)
+	if errno != 0 {
+		return errno
+	}
+	errno = oslib.Symlinkat(target, pfd, name.CString())
+	as.restore()
+	if errno != 0 {
+		return errno
+	}
+	return fs.finishMake(r, p, pfd, name.CString(), 0, out)
+}
+
+// finishMake labels what was just made under a name and fills out. None of the
+// calls that make it return a descriptor, so if somebody on the host replaces it
+// in between, the entry, and the label, are those of what is there then, which
+// is what a lookup a moment later would give. rmFlags are those for removing it
+// if it cannot be labelled.
+func (fs *FS) finishMake(r *vfs.Request, p *node, pfd int, name []byte, rmFlags int, out *vfs.Entry) syscall.Errno {
+	if len(r.Security) == 0 {
+		return fs.lookupEntry(r, p, pfd, name, out)
+	}
+	fd, errno := openName(pfd, name)
+	if errno != 0 {
+		return errno
+	}
+	for i := range r.Security {
+		s := &r.Security[i]
+		if errno = fs.setLabel(fd, s.Name, s.Value); errno != 0 {
+			fs.undo(pfd, name, fd, rmFlags)
+			oslib.Close(fd)
+			return errno
+		}
+	}
+	var stx unix.Statx_t
+	n, errno := fs.adopt(fd, true, &stx)
+	if errno != 0 {
+		return errno
+	}
+	fs.fillEntry(p, n, &stx, out)
+	return 0
+}
+
+// undo removes a name again if it still stands for the object behind fd.
+func (fs *FS) undo(pfd int, name []byte, fd, flags int) {
+	var is, was unix.Stat_t
+	if oslib.Fstat(fd, &was) == 0 &&
+		oslib.Fstatat(pfd, name, &is, unix.AT_SYMLINK_NOFOLLOW) == 0 &&
+		is.Dev == was.Dev && is.Ino == was.Ino {
+		oslib.Unlinkat(pfd, name, flags)
+	}
+}
+
+// setLabel sets an extended attribute of the object behind an O_PATH
+// descriptor.
+func (fs *FS) setLabel(fd int, name, value []byte) syscall.Errno {
+	if !haveXattrat() {
+		var path procPath
+		return oslib.Setxattr(path.of(fd), name, value, 0)
+	}
+	var buf [12]byte
+	return oslib.Setxattrat(fs.procSelfFD, oslib.ProcFDName(&buf, fd), 0, name, value, 0)
+}

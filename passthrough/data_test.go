@@ -1,0 +1,551 @@
+package passthrough
+
+import (
+	"bytes"
+	"math"
+	"os"
+	"runtime"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/isthmus-fs/isthmus/oslib"
+	"github.com/isthmus-fs/isthmus/vfs"
+)
+
+// nowait is a request that must not wait.
+var nowait = vfs.Request{Nowait: true}
+
+// someone is a request of an ordinary user of the guest.
+var someone = vfs.Request{UID: 1000, GID: 1000}
+
+// openAt opens a path of the share.
+func openAt(t testing.TB, fs *FS, path string, flags uint32) (vfs.NodeID, vfs.Handle) {
+	t.Helper()
+	e := walk(t, fs, path)
+	var o vfs.Opened
+	want(t, "open "+path, fs.Open(&root, e.Node, flags, false, &o), 0)
+	return e.Node, o.Handle
+}
+
+// iovs cuts b into iovecs of the given lengths, round and round, until it is
+// used up.
+func iovs(b []byte, lens ...int) []unix.Iovec {
+	var v []unix.Iovec
+	for i := 0; len(b) > 0; i++ {
+		n := min(lens[i%len(lens)], len(b))
+		v = append(v, oslib.Iov(b[:n:n]))
+		b = b[n:]
+	}
+	return v
+}
+
+func TestReadEnd(t *testing.T) {
+	eachFS(t, func(t *testing.T, dir string) {
+		fs := share(t, Config{Path: dir})
+		write(t, join(dir, "f"), "0123456789")
+		id, h := openAt(t, fs, "f", unix.O_RDONLY)
+		for _, c := range []struct {
+			off  uint64
+			n    int
+			want string
+		}{
+			{0, 10, "0123456789"},
+			{0, 20, "0123456789"},
+			{4, 3, "456"},
+			{9, 100, "9"},
+			{10, 5, ""},
+			{1 << 40, 5, ""},
+			{0, 0, ""},
+		} {
+			for _, r := range []*vfs.Request{&root, &nowait} {
+				buf := make([]byte, c.n)
+				n, errno := fs.Read(r, id, h, iovs(buf, 3, 0, 4), c.off, 0)
+				if errno != 0 || string(buf[:n]) != c.want {
+					t.Errorf("%d bytes at %d, nowait %t: %q, %v, want %q", c.n, c.off, r.Nowait, buf[:n], errno, c.want)
+				}
+			}
+		}
+		buf := make([]byte, 8)
+		for _, off := range []uint64{math.MaxInt64 + 1, math.MaxUint64} { // −1 would be the file position
+			_, errno := fs.Read(&root, id, h, iovs(buf, 8), off, 0)
+			want(t, "read out of range", errno, syscall.EINVAL)
+			_, errno = fs.Write(&root, id, h, iovs(buf, 8), off, 0, 0)
+			want(t, "write out of range", errno, syscall.EINVAL)
+		}
+		_, errno := fs.Read(&root, id, h+1, nil, 0, 0)
+		want(t, "read from a forged handle", errno, syscall.EBADF)
+		_, errno = fs.Read(&root, vfs.Root, h, nil, 0, 0)
+		want(t, "read from another node's handle", errno, syscall.EBADF)
+		_, errno = fs.Write(&root, id, h, iovs(buf, 8), 0, 0, 0)
+		want(t, "write to a file open for reading", errno, syscall.EBADF)
+	})
+}
+
+func TestManyIovecs(t *testing.T) {
+	eachFS(t, func(t *testing.T, dir string) {
+		fs := share(t, Config{Path: dir})
+		write(t, join(dir, "f"), "")
+		id, h := openAt(t, fs, "f", unix.O_RDWR)
+		data := make([]byte, 300_000)
+		for i := range data {
+			data[i] = byte(i * 2654435761 >> 11)
+		}
+		src := iovs(data, 1, 0, 250, 77, 3)
+		if len(src) < 4*oslib.MaxIov {
+			t.Fatalf("only %d iovecs", len(src))
+		}
+		n, errno := fs.Write(&root, id, h, src, 7, unix.O_RDWR, 0)
+		if n != len(data) || errno != 0 {
+			t.Fatalf("write: %d, %v", n, errno)
+		}
+		if got, _ := os.ReadFile(join(dir, "f")); !bytes.Equal(got[7:], data) {
+			t.Fatal("the file holds something else")
+		}
+		for _, r := range []*vfs.Request{&root, &nowait} {
+			got := make([]byte, len(data)+1000)
+			n, errno = fs.Read(r, id, h, iovs(got, 2, 199, 0, 0, 31), 7, 0)
+			if n != len(data) || errno != 0 || !bytes.Equal(got[:n], data) {
+				t.Errorf("read, nowait %t: %d, %v", r.Nowait, n, errno)
+			}
+		}
+		n, errno = fs.Write(&root, id, h, iovs(make([]byte, 5000), 1), 0, unix.O_RDWR|unix.O_APPEND, 0)
+		if st, _ := os.Stat(join(dir, "f")); n != 5000 || errno != 0 || st.Size() != int64(len(data)+7+5000) {
+			t.Errorf("append: %d, %v, size %d", n, errno, st.Size())
+		}
+	})
+}
+
+// TestIovCursor has a kernel that transfers at most so many bytes at a time.
+func TestIovCursor(t *testing.T) {
+	data := []byte("abcdefghijklmnop")
+	v := iovs(bytes.Clone(data), 0, 3, 5, 0, 1)
+	for most := 1; most <= len(data)+1; most++ {
+		var got []byte
+		var one [1]unix.Iovec
+		c := iovCursor{iov: v}
+		for c.advance(0); len(c.iov) > 0; {
+			buf := make([]byte, most)
+			n, ok := oslib.IovRead(buf, c.next(one[:]))
+			if n == 0 || !ok {
+				t.Fatalf("at most %d: nothing to go on with after %q", most, got)
+			}
+			got = append(got, buf[:n]...)
+			c.advance(uint64(n))
+		}
+		if !bytes.Equal(got, data) {
+			t.Errorf("at most %d: %q", most, got)
+		}
+	}
+}
+
+// TestMissingMemory: an iovec of memory that is not there is an error only if
+// nothing was transferred before it.
+func TestMissingMemory(t *testing.T) {
+	eachFS(t, func(t *testing.T, dir string) {
+		fs := share(t, Config{Path: dir})
+		write(t, join(dir, "f"), string(make([]byte, 16384)))
+		id, h := openAt(t, fs, "f", unix.O_RDWR)
+		page := make([]byte, 4096)
+		hole := unix.Iovec{Len: 4096}
+		for _, r := range []*vfs.Request{&root, &nowait} {
+			_, errno := fs.Read(r, id, h, []unix.Iovec{hole, oslib.Iov(page)}, 0, 0)
+			want(t, "read into nothing", errno, syscall.EFAULT)
+			n, errno := fs.Read(r, id, h, []unix.Iovec{oslib.Iov(page), hole}, 0, 0)
+			if n != 4096 || errno != 0 {
+				t.Errorf("read a page and into nothing: %d, %v", n, errno)
+			}
+		}
+		_, errno := fs.Write(&root, id, h, []unix.Iovec{hole, oslib.Iov(page)}, 0, 0, 0)
+		want(t, "write from nothing", errno, syscall.EFAULT)
+		n, errno := fs.Write(&root, id, h, []unix.Iovec{oslib.Iov(page), hole}, 0, 0, 0)
+		if n != 4096 || errno != 0 {
+			t.Errorf("write a page and from nothing: %d, %v", n, errno)
+		}
+	})
+}
+
+func TestAppend(t *testing.T) {
+	eachFS(t, func(t *testing.T, dir string) {
+		fs := share(t, Config{Path: dir})
+		write(t, join(dir, "f"), "")
+		const app = unix.O_WRONLY | unix.O_APPEND
+		id, h1 := openAt(t, fs, "f", app)
+		_, h2 := openAt(t, fs, "f", app)
+		put := func(h vfs.Handle, s string, off uint64, openFlags uint32, flags vfs.WriteFlags) {
+			t.Helper()
+			if n, errno := fs.Write(&root, id, h, iovs([]byte(s), 2), off, openFlags, flags); n != len(s) || errno != 0 {
+				t.Fatalf("write %q: %d, %v", s, n, errno)
+			}
+		}
+		// Both believe that the file is empty.
+		put(h1, "one ", 0, app, 0)
+		put(h2, "two ", 0, app, 0)
+		put(h1, "three ", 0, app, 0)
+		put(h2, "four", math.MaxInt64, app, 0)
+		// What the page cache writes back goes where it belongs.
+		put(h1, "ONE", 0, app, vfs.WriteCache)
+		put(h1, "TWO", 4, unix.O_WRONLY, 0)
+		if got, _ := os.ReadFile(join(dir, "f")); string(got) != "ONE TWO three four" {
+			t.Errorf("%q", got)
+		}
+	})
+}
+
+// modeOf returns the permission bits of a file on the host.
+func modeOf(t *testing.T, path string) uint32 {
+	t.Helper()
+	var st unix.Stat_t
+	if err := unix.Lstat(path, &st); err != nil {
+		t.Fatal(err)
+	}
+	return st.Mode & 0o7777
+}
+
+func TestKillSetuid(t *testing.T) {
+	eachFS(t, func(t *testing.T, dir string) {
+		path := join(dir, "f")
+		write(t, path, string(make([]byte, 8192)))
+		write(t, join(dir, "src"), "source")
+		for name, c := range map[string]struct {
+			killPriv bool
+			do       func(fs *FS, id vfs.NodeID, h vfs.Handle) syscall.Errno
+			kept     bool
+		}{
+			"write": {true, func(fs *FS, id vfs.NodeID, h vfs.Handle) syscall.Errno {
+				_, errno := fs.Write(&someone, id, h, iovs([]byte("x"), 1), 0, 0, 0)
+				return errno
+			}, true},
+			"write, kill, not agreed": {false, func(fs *FS, id vfs.NodeID, h vfs.Handle) syscall.Errno {
+				_, errno := fs.Write(&someone, id, h, iovs([]byte("x"), 1), 0, 0, vfs.WriteKillSUIDGID)
+				return errno
+			}, true},
+			"write, kill": {true, func(fs *FS, id vfs.NodeID, h vfs.Handle) syscall.Errno {
+				_, errno := fs.Write(&someone, id, h, iovs([]byte("x"), 1), 0, 0, vfs.WriteKillSUIDGID)
+				return errno
+			}, false},
+			"fallocate by root": {false, func(fs *FS, id vfs.NodeID, h vfs.Handle) syscall.Errno {
+				return fs.Fallocate(&root, id, h, 0, 4096, unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE)
+			}, true},
+			"fallocate by someone": {false, func(fs *FS, id vfs.NodeID, h vfs.Handle) syscall.Errno {
+				return fs.Fallocate(&someone, id, h, 0, 4096, unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE)
+			}, false},
+			"copy by someone": {false, func(fs *FS, id vfs.NodeID, h vfs.Handle) syscall.Errno {
+				src, srcH := openAt(t, fs, "src", unix.O_RDONLY)
+				_, errno := fs.CopyFileRange(&someone, &vfs.CopyRange{SrcNode: src, SrcHandle: srcH, DstNode: id, DstHandle: h, Len: 3})
+				return errno
+			}, false},
+		} {
+			fs := share(t, Config{Path: dir, KillPriv: c.killPriv})
+			id, h := openAt(t, fs, "f", unix.O_RDWR)
+			if err := unix.Chmod(path, 0o6755); err != nil {
+				t.Fatal(err)
+			}
+			if errno := c.do(fs, id, h); errno == syscall.EOPNOTSUPP && name[:4] == "fall" {
+				t.Logf("%s: %v", name, errno)
+				continue
+			} else if errno != 0 {
+				t.Errorf("%s: %v", name, errno)
+			}
+			if mode := modeOf(t, path); mode != map[bool]uint32{true: 0o6755, false: 0o755}[c.kept] {
+				t.Errorf("%s: mode %o", name, mode)
+			}
+			if !oslib.ThreadHasCap(unix.CAP_FSETID) {
+				t.Errorf("%s: the thread lost CAP_FSETID", name)
+			}
+		}
+	})
+}
+
+func TestFallocate(t *testing.T) {
+	eachFS(t, func(t *testing.T, dir string) {
+		fs := share(t, Config{Path: dir})
+		write(t, join(dir, "f"), "0123456789")
+		id, h := openAt(t, fs, "f", unix.O_RDWR)
+		for _, c := range []struct {
+			what     string
+			off, len uint64
+			mode     uint32
+			errno    syscall.Errno
+		}{
+			{"unknown mode", 0, 1, 1 << 30, syscall.EOPNOTSUPP},
+			{"unknown among known", 0, 1, 1<<12 | unix.FALLOC_FL_KEEP_SIZE, syscall.EOPNOTSUPP},
+			{"nothing", 0, 0, 0, syscall.EINVAL},
+			{"huge offset", 1 << 63, 1, 0, syscall.EINVAL},
+			{"huge length", 1, 1 << 63, 0, syscall.EINVAL},
+			{"sum too large", 1 << 62, 1 << 62, 0, syscall.EFBIG},
+			{"punch a hole", 2, 3, unix.FALLOC_FL_PUNCH_HOLE | unix.FALLOC_FL_KEEP_SIZE, 0},
+			{"keep size", 0, 100, unix.FALLOC_FL_KEEP_SIZE, 0},
+			{"grow", 10, 2, 0, 0},
+		} {
+			want(t, c.what, fs.Fallocate(&root, id, h, c.off, c.len, c.mode), c.errno)
+		}
+		if got, _ := os.ReadFile(join(dir, "f")); string(got) != "01\x00\x00\x0056789\x00\x00" {
+			t.Errorf("%q", got)
+		}
+		want(t, "nowait", fs.Fallocate(&nowait, id, h, 0, 100, 0), vfs.WouldBlock)
+		want(t, "forged handle", fs.Fallocate(&root, id, 77, 0, 1, 0), syscall.EBADF)
+	})
+}
+
+func TestLseek(t *testing.T) {
+	eachFS(t, func(t *testing.T, dir string) {
+		fs := share(t, Config{Path: dir})
+		write(t, join(dir, "f"), "")
+		id, h := openAt(t, fs, "f", unix.O_RDWR)
+		const far = 1 << 32
+		if _, errno := fs.Write(&root, id, h, iovs([]byte("data"), 4), far, 0, 0); errno != 0 {
+			t.Fatal(errno)
+		}
+		const minus4 = ^uint64(3)
+		for _, c := range []struct {
+			off    uint64
+			whence uint32
+			want   uint64
+			errno  syscall.Errno
+		}{
+			{0, unix.SEEK_DATA, far, 0},
+			{far, unix.SEEK_HOLE, far + 4, 0},
+			{0, unix.SEEK_HOLE, 0, 0},
+			{far + 4, unix.SEEK_DATA, 0, syscall.ENXIO},
+			{far + 5, unix.SEEK_HOLE, 0, syscall.ENXIO},
+			{minus4, unix.SEEK_DATA, 0, syscall.ENXIO},
+			{100, unix.SEEK_SET, 100, 0},
+			{minus4, unix.SEEK_SET, 0, syscall.EINVAL},
+			{minus4, unix.SEEK_END, far, 0},
+			{6, unix.SEEK_END, far + 10, 0},
+			{math.MaxInt64, unix.SEEK_END, 0, syscall.EOVERFLOW},
+			{1 << 63, unix.SEEK_END, 0, syscall.EINVAL},
+			{0, unix.SEEK_CUR, 0, syscall.EINVAL},
+			{0, 5, 0, syscall.EINVAL},
+			{0, math.MaxUint32, 0, syscall.EINVAL},
+		} {
+			got, errno := fs.Lseek(&root, id, h, c.off, c.whence)
+			if errno != c.errno || errno == 0 && got != c.want {
+				t.Errorf("%d from %d: %d, %v, want %d, %v", int64(c.off), c.whence, got, errno, c.want, c.errno)
+			}
+		}
+	})
+}
+
+func TestCopyFileRange(t *testing.T) {
+	eachFS(t, func(t *testing.T, dir string) {
+		fs := share(t, Config{Path: dir})
+		write(t, join(dir, "src"), "0123456789")
+		write(t, join(dir, "dst"), "abcdefghij")
+		src, srcH := openAt(t, fs, "src", unix.O_RDONLY)
+		dst, dstH := openAt(t, fs, "dst", unix.O_RDWR)
+		good := vfs.CopyRange{SrcNode: src, SrcHandle: srcH, DstNode: dst, DstHandle: dstH, SrcOff: 7, DstOff: 2, Len: math.MaxUint64}
+		n, errno := fs.CopyFileRange(&root, &good)
+		if n != 3 || errno != 0 {
+			t.Errorf("copied %d, %v", n, errno)
+		}
+		if got, _ := os.ReadFile(join(dir, "dst")); string(got) != "ab789fghij" {
+			t.Errorf("%q", got)
+		}
+		for what, c := range map[string]struct {
+			change func(*vfs.CopyRange)
+			errno  syscall.Errno
+		}{
+			"flags":          {func(c *vfs.CopyRange) { c.Flags = 1 }, syscall.EINVAL},
+			"source offset":  {func(c *vfs.CopyRange) { c.SrcOff = 1 << 63 }, syscall.EINVAL},
+			"target offset":  {func(c *vfs.CopyRange) { c.DstOff = math.MaxUint64 }, syscall.EINVAL},
+			"forged source":  {func(c *vfs.CopyRange) { c.SrcHandle = vfs.NoHandle }, syscall.EBADF},
+			"forged target":  {func(c *vfs.CopyRange) { c.DstHandle ^= 1 << 40 }, syscall.EBADF},
+			"read-only":      {func(c *vfs.CopyRange) { c.DstNode, c.DstHandle = src, srcH }, syscall.EBADF},
+			"same, overlaps": {func(c *vfs.CopyRange) { c.SrcNode, c.SrcHandle, c.SrcOff = dst, dstH, 3 }, syscall.EINVAL},
+		} {
+			bad := good
+			bad.Len = 5
+			c.change(&bad)
+			_, errno := fs.CopyFileRange(&root, &bad)
+			want(t, what, errno, c.errno)
+		}
+		_, errno = fs.CopyFileRange(&nowait, &good)
+		want(t, "nowait", errno, vfs.WouldBlock)
+		if fs.handles.at(uint32(srcH)).state.Load()&handleUsers != 1 {
+			t.Error("a handle was not given back")
+		}
+	})
+}
+
+func TestSync(t *testing.T) {
+	eachFS(t, func(t *testing.T, dir string) {
+		fs := share(t, Config{Path: dir})
+		write(t, join(dir, "f"), "x")
+		id, h := openAt(t, fs, "f", unix.O_RDWR)
+		var o vfs.Opened
+		want(t, "opendir", fs.Opendir(&root, vfs.Root, 0, &o), 0)
+		if err := os.Symlink("x", join(dir, "ln")); err != nil {
+			t.Fatal(err)
+		}
+		link := walk(t, fs, "ln").Node
+		for _, c := range []struct {
+			what  string
+			errno syscall.Errno
+			want  syscall.Errno
+		}{
+			{"fsync", fs.Fsync(&root, id, h, false), 0},
+			{"fdatasync", fs.Fsync(&root, id, h, true), 0},
+			{"fsync nowait", fs.Fsync(&nowait, id, h, true), vfs.WouldBlock},
+			{"fsync forged", fs.Fsync(&nowait, id, 99, true), syscall.EBADF},
+			{"fsync of a directory", fs.Fsync(&root, vfs.Root, o.Handle, true), syscall.EBADF},
+			{"fsyncdir", fs.Fsyncdir(&root, vfs.Root, o.Handle, false), 0},
+			{"fsyncdir data", fs.Fsyncdir(&root, vfs.Root, o.Handle, true), 0},
+			{"fsyncdir nowait", fs.Fsyncdir(&nowait, vfs.Root, o.Handle, true), vfs.WouldBlock},
+			{"fsyncdir of a file", fs.Fsyncdir(&root, id, h, true), syscall.EBADF},
+			{"syncfs", fs.Syncfs(&root, vfs.Root), 0},
+			{"syncfs by a file", fs.Syncfs(&root, id), 0},
+			{"syncfs nowait", fs.Syncfs(&nowait, vfs.Root), vfs.WouldBlock},
+			{"syncfs stale", fs.Syncfs(&root, 1<<40), syscall.ESTALE},
+			{"syncfs by a link", fs.Syncfs(&root, link), syscall.ELOOP},
+			{"flush", fs.Flush(&root, id, h, 1), 0},
+			{"flush nowait", fs.Flush(&nowait, id, h, 1), 0},
+			{"flush forged", fs.Flush(&root, id, 99, 1), syscall.EBADF},
+		} {
+			want(t, c.what, c.errno, c.want)
+		}
+		// A file system that may report errors at close.
+		fs.localDev = 0
+		want(t, "remote flush", fs.Flush(&root, id, h, 1), 0)
+		want(t, "remote flush nowait", fs.Flush(&nowait, id, h, 1), vfs.WouldBlock)
+	})
+}
+
+func TestStatfs(t *testing.T) {
+	eachFS(t, func(t *testing.T, dir string) {
+		fs := share(t, Config{Path: dir})
+		var st unix.Statfs_t
+		if err := unix.Statfs(dir, &st); err != nil {
+			t.Fatal(err)
+		}
+		var out vfs.Statfs
+		want(t, "statfs", fs.Statfs(&root, vfs.Root, &out), 0)
+		if out.Blocks != st.Blocks || out.Files != st.Files || out.Bsize != uint32(st.Bsize) ||
+			out.Frsize != uint32(st.Frsize) || out.Namelen != uint32(st.Namelen) || out.Bavail > out.Bfree {
+			t.Errorf("%+v, the host says %+v", out, st)
+		}
+		want(t, "stale node", fs.Statfs(&root, 1<<40, &out), syscall.ESTALE)
+	})
+}
+
+// uncache drops a file from the page cache.
+func uncache(t *testing.T, path string) {
+	t.Helper()
+	fd, err := unix.Open(path, unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	for range 1000 {
+		if err := unix.Fsync(fd); err != nil {
+			t.Fatal(err)
+		}
+		if err := unix.Fadvise(fd, 0, 0, unix.FADV_DONTNEED); err != nil {
+			t.Fatal(err)
+		}
+		var rng unix.CachestatRange
+		var cs unix.Cachestat_t
+		if err := unix.Cachestat(uint(fd), &rng, &cs, 0); err != nil {
+			t.Fatal(err)
+		}
+		if cs.Cache == 0 {
+			return
+		}
+		runtime.Gosched()
+	}
+	t.Fatalf("%s stays in the page cache", path)
+}
+
+func TestReadNowait(t *testing.T) {
+	dir := tempDir(t, "")
+	fs := share(t, Config{Path: dir})
+	data := bytes.Repeat([]byte("0123456789abcdef"), 4096)
+	write(t, join(dir, "f"), string(data))
+	id, h := openAt(t, fs, "f", unix.O_RDONLY)
+	buf := make([]byte, len(data)+100)
+
+	uncache(t, join(dir, "f"))
+	_, errno := fs.Read(&nowait, id, h, iovs(buf, 5000), 0, 0)
+	want(t, "read what is on the disk", errno, vfs.WouldBlock)
+	n, errno := fs.Read(&root, id, h, iovs(buf, 5000), 0, 0)
+	if n != len(data) || errno != 0 || !bytes.Equal(buf[:n], data) {
+		t.Errorf("read: %d, %v", n, errno)
+	}
+	n, errno = fs.Read(&nowait, id, h, iovs(buf, 5000), 0, 0)
+	if n != len(data) || errno != 0 {
+		t.Errorf("read what is cached: %d, %v", n, errno)
+	}
+
+	// A file system without RWF_NOWAIT that is not memory.
+	open := fs.handles.at(uint32(h))
+	if how := open.inline.refused(open.fd); how != inlineNever {
+		t.Errorf("a disk without RWF_NOWAIT: %d", how)
+	}
+	_, errno = fs.Read(&nowait, id, h, iovs(buf, 5000), 0, 0)
+	want(t, "nowait where there is none", errno, vfs.WouldBlock)
+	n, errno = fs.Read(&root, id, h, iovs(buf, 5000), 0, 0)
+	if n != len(data) || errno != 0 {
+		t.Errorf("plain read there: %d, %v", n, errno)
+	}
+	// The handle's next owner starts afresh.
+	want(t, "release", fs.Release(&root, id, h, &vfs.ReleaseIn{}), 0)
+	_, h2 := openAt(t, fs, "f", unix.O_RDONLY)
+	if uint32(h2) != uint32(h) {
+		t.Fatalf("handle %x after %x was released", h2, h)
+	}
+	if _, errno = fs.Read(&nowait, id, h2, iovs(buf, 5000), 0, 0); errno != 0 {
+		t.Errorf("read from a reused handle: %v", errno)
+	}
+	_, errno = fs.Read(&nowait, id, h, iovs(buf, 5000), 0, 0)
+	want(t, "read from a released handle", errno, syscall.EBADF)
+}
+
+func TestReadNowaitInMemory(t *testing.T) {
+	dir := tempDir(t, "/dev/shm")
+	fs := share(t, Config{Path: dir})
+	write(t, join(dir, "f"), "in memory")
+	id, h := openAt(t, fs, "f", unix.O_RDONLY)
+	buf := make([]byte, 100)
+	for range 2 {
+		if n, errno := fs.Read(&nowait, id, h, iovs(buf, 4), 0, 0); n != 9 || errno != 0 {
+			t.Errorf("%d, %v", n, errno)
+		}
+	}
+}
+
+func TestDataAllocs(t *testing.T) {
+	eachFS(t, func(t *testing.T, dir string) {
+		fs := share(t, Config{Path: dir, Xattr: true, KillPriv: true, Locks: Locks{POSIX: true, Flock: true}})
+		write(t, join(dir, "f"), "some content that is read")
+		if err := unix.Setxattr(join(dir, "f"), "trusted.a", []byte("v"), 0); err != nil {
+			t.Fatal(err)
+		}
+		id, h := openAt(t, fs, "f", unix.O_RDWR)
+		v := iovs(make([]byte, 100), 7, 0, 30)
+		attr := []byte("trusted.a\x00")
+		value := make([]byte, 10)
+		all := vfs.WriteKillSUIDGID
+		for what, f := range map[string]func() syscall.Errno{
+			"Read":         func() syscall.Errno { _, e := fs.Read(&root, id, h, v, 3, 0); return e },
+			"Read nowait":  func() syscall.Errno { _, e := fs.Read(&nowait, id, h, v, 0, 0); return e },
+			"Write":        func() syscall.Errno { _, e := fs.Write(&root, id, h, v, 0, 0, 0); return e },
+			"Write, kill":  func() syscall.Errno { _, e := fs.Write(&root, id, h, v, 0, 0, all); return e },
+			"Flush":        func() syscall.Errno { return fs.Flush(&root, id, h, 5) },
+			"Fsync":        func() syscall.Errno { return fs.Fsync(&root, id, h, false) },
+			"Lseek":        func() syscall.Errno { _, e := fs.Lseek(&root, id, h, 0, unix.SEEK_DATA); return e },
+			"Getxattr":     func() syscall.Errno { _, e := fs.Getxattr(&root, id, attr, value); return e },
+			"Setxattr":     func() syscall.Errno { return fs.Setxattr(&root, id, attr, value, 0, false) },
+			"Listxattr":    func() syscall.Errno { _, e := fs.Listxattr(&root, id, nil); return e },
+			"Statfs":       func() syscall.Errno { var o vfs.Statfs; return fs.Statfs(&root, id, &o) },
+			"Fallocate":    func() syscall.Errno { return fs.Fallocate(&someone, id, h, 0, 10, 0) },
+			"Ioctl, wrong": func() syscall.Errno { _, _, e := fs.Ioctl(&root, id, h, 1, 0, nil, nil); return e ^ syscall.ENOTTY },
+		} {
+			want(t, what, f(), 0)
+			if n := testing.AllocsPerRun(50, func() { f() }); n != 0 {
+				t.Errorf("%s: %v allocations", what, n)
+			}
+		}
+	})
+}
