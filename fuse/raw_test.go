@@ -11,6 +11,7 @@ import (
 	"github.com/isthmus-fs/isthmus/fuse"
 	"github.com/isthmus-fs/isthmus/fuse/fusetest"
 	"github.com/isthmus-fs/isthmus/oslib"
+	"github.com/isthmus-fs/isthmus/vfs"
 )
 
 // rawCall serves messages given as bytes.
@@ -69,7 +70,7 @@ func checkReply(t testing.TB, reply []byte, unique uint64) (syscall.Errno, bool)
 	}
 	_, errno, err := fusetest.Reply(len(reply), reply, unique)
 	if err != nil {
-		t.Fatal(err)
+		t.Error(err)
 	}
 	return errno, true
 }
@@ -372,4 +373,44 @@ func rawRecord(t testing.TB) (*rawCall, *recordFS) {
 	s, _ := start(t, fs, fuse.Options{})
 	fs.take()
 	return newRaw(s), fs
+}
+
+// TestNothingStale checks that replies show nothing of what buffers held before:
+// not in the padding of names, and not as the number of a request too short to
+// have one.
+func TestNothingStale(t *testing.T) {
+	s, _ := start(t, dirtyFS{}, fuse.Options{})
+	raw := newRaw(s)
+	full := func(op fuse.Opcode, size uint32) []byte {
+		args := fusetest.Append(nil).U64(3).U64(0).U32(size).U32(0).U64(0).U64(0)
+		return fusetest.Request(fusetest.Header{Op: op, Unique: ^uint64(0), Node: 1}, args, nil)
+	}
+	for _, size := range []uint32{256, 4096} {
+		raw.serve(fusetest.Request(fusetest.Header{Op: fuse.LISTXATTR, Unique: 2, Node: 1}, fusetest.Append(nil).U32(size).U32(0), nil), 16+int(size))
+		reply := raw.serve(full(fuse.READDIR, size), 16+int(size))
+		for list := reply[16:]; len(list) > 0; {
+			d, rest, ok := fusetest.NextDirent(list, false)
+			if !ok {
+				t.Fatalf("malformed: %x", list)
+			}
+			record := list[:len(list)-len(rest)]
+			if padding := record[24+len(d.Name):]; !bytes.Equal(padding, make([]byte, len(padding))) {
+				t.Errorf("%q is followed by %x", d.Name, padding)
+			}
+			list = rest
+		}
+	}
+	if reply := raw.serve(full(fuse.READ, 0)[:9], 16); !bytes.Equal(reply[8:], append([]byte{0xff}, make([]byte, 7)...)) {
+		t.Errorf("reply to 9 bytes: %x", reply)
+	}
+}
+
+// dirtyFS leaves traces in the buffers it is given.
+type dirtyFS struct{ fusetest.NullFS }
+
+func (dirtyFS) Listxattr(_ *vfs.Request, _ vfs.NodeID, buf []byte) (int, syscall.Errno) {
+	for i := range buf {
+		buf[i] = 0xff
+	}
+	return len(buf), 0
 }

@@ -1,6 +1,7 @@
 package passthrough
 
 import (
+	"math"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -232,8 +233,8 @@ func (fs *FS) setSize(o *object, in *vfs.SetAttr) syscall.Errno {
 	default:
 		return syscall.EINVAL
 	}
-	if in.Size > 1<<63-1 {
-		return syscall.EFBIG
+	if in.Size > math.MaxInt64 {
+		return syscall.EINVAL
 	}
 	fd := -1
 	if o.h != nil {

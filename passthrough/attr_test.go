@@ -97,7 +97,7 @@ func TestSetattr(t *testing.T) {
 			{"owner of a link", link, vfs.SetAttr{Valid: vfs.SetUID | vfs.SetGID, UID: 33, GID: 44}, 0, func(a vfs.Attr) bool { return a.UID == 33 && a.GID == 44 }},
 			{"size", f, vfs.SetAttr{Valid: vfs.SetSize, Size: 5 << 32}, 0, func(a vfs.Attr) bool { return a.Size == 5<<32 }},
 			{"size back", f, vfs.SetAttr{Valid: vfs.SetSize, Size: 4}, 0, func(a vfs.Attr) bool { return a.Size == 4 }},
-			{"huge size", f, vfs.SetAttr{Valid: vfs.SetSize, Size: 1 << 63}, syscall.EFBIG, nil},
+			{"huge size", f, vfs.SetAttr{Valid: vfs.SetSize, Size: 1 << 63}, syscall.EINVAL, nil},
 			{"size of the root", vfs.Root, vfs.SetAttr{Valid: vfs.SetSize}, syscall.EISDIR, nil},
 			{"size of a pipe", fifo, vfs.SetAttr{Valid: vfs.SetSize}, syscall.EINVAL, nil},
 			{"size of a link", link, vfs.SetAttr{Valid: vfs.SetSize}, syscall.EINVAL, nil},

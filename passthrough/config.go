@@ -144,6 +144,8 @@ type FS struct {
 	locks   lockTable
 }
 
+var _ vfs.FileSystem = (*FS)(nil)
+
 // New opens the directory or file to share. It sets the umask of the process to
 // zero, as the modes of new files come from guests with their own umask already
 // applied. It needs /proc, and not again later.
@@ -355,8 +357,8 @@ func (fs *FS) Init(offered vfs.Features) (vfs.Features, syscall.Errno) {
 
 // Destroy implements [vfs.FileSystem].
 func (fs *FS) Destroy() {
-	fs.locks.clear(fs)
 	fs.handles.clear()
+	fs.locks.clear(fs)
 	fs.nodes.clear()
 	fs.features.Store(0)
 }

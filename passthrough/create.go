@@ -49,20 +49,19 @@ func (fs *FS) Create(r *vfs.Request, parent vfs.NodeID, name vfs.Name, flags, mo
 	return syscall.EAGAIN
 }
 
-// finishCreate turns a file that was just made in p into an entry and a handle;
-// it owns fd.
+// finishCreate turns a file that was just made in p into an entry and a
+// handle; it owns fd. A file without a name (nil) is held by its descriptor, also
+// where others are held by file handle: not every file system finds it again.
 func (fs *FS) finishCreate(r *vfs.Request, p *node, pfd, fd, f int, name []byte, out *vfs.Entry, opened *vfs.Opened) syscall.Errno {
-	for i := range r.Security {
-		s := &r.Security[i]
-		if errno := oslib.Fsetxattr(fd, s.Name, s.Value, 0); errno != 0 {
-			fs.undo(pfd, name, fd, 0)
-			oslib.Close(fd)
-			return errno
-		}
+	errno := fs.label(r, fd)
+	var n *node
+	if errno == 0 {
+		n, errno = fs.enter(p, fd, name != nil, out)
 	}
-	n, errno := fs.enter(p, fd, true, out)
 	if errno != 0 {
-		fs.undo(pfd, name, fd, 0)
+		if name != nil {
+			fs.undo(pfd, name, fd, 0)
+		}
 		oslib.Close(fd)
 		return errno
 	}
@@ -108,6 +107,10 @@ func (fs *FS) createExisting(r *vfs.Request, p *node, pfd int, name []byte, flag
 			}
 			as.restore()
 		}
+		var stx unix.Statx_t
+		if errno == 0 && statFD(fd, &stx) == 0 {
+			fs.fillEntry(p, n, &stx, out) // after O_TRUNC
+		}
 		n.unpin()
 	}
 	if errno != 0 {
@@ -119,8 +122,7 @@ func (fs *FS) createExisting(r *vfs.Request, p *node, pfd int, name []byte, flag
 // dot is the name of a directory in itself.
 var dot = []byte(".\x00")
 
-// Tmpfile implements [vfs.FileSystem]. A file without a name is held by its
-// descriptor, also where others are held by file handle.
+// Tmpfile implements [vfs.FileSystem].
 func (fs *FS) Tmpfile(r *vfs.Request, parent vfs.NodeID, flags, mode uint32, out *vfs.Entry, opened *vfs.Opened) syscall.Errno {
 	p, pfd, errno := fs.pinDir(parent)
 	if errno != 0 {
@@ -141,22 +143,7 @@ func (fs *FS) Tmpfile(r *vfs.Request, parent vfs.NodeID, flags, mode uint32, out
 	if errno != 0 {
 		return errno
 	}
-	for i := range r.Security {
-		s := &r.Security[i]
-		if errno := oslib.Fsetxattr(fd, s.Name, s.Value, 0); errno != 0 {
-			oslib.Close(fd)
-			return errno
-		}
-	}
-	n, errno := fs.enter(p, fd, false, out)
-	if errno != 0 {
-		oslib.Close(fd)
-		return errno
-	}
-	if errno = fs.deliver(n, fd, f, opened); errno != 0 {
-		fs.putEntry(n.id)
-	}
-	return errno
+	return fs.finishCreate(r, p, pfd, fd, f, nil, out, opened)
 }
 
 // Mknod implements [vfs.FileSystem]. What is made of a device or a pipe here
@@ -230,13 +217,10 @@ func (fs *FS) finishMake(r *vfs.Request, p *node, pfd int, name []byte, rmFlags 
 	if errno != 0 {
 		return errno
 	}
-	for i := range r.Security {
-		s := &r.Security[i]
-		if errno = fs.setLabel(fd, s.Name, s.Value); errno != 0 {
-			fs.undo(pfd, name, fd, rmFlags)
-			oslib.Close(fd)
-			return errno
-		}
+	if errno = fs.label(r, fd); errno != 0 {
+		fs.undo(pfd, name, fd, rmFlags)
+		oslib.Close(fd)
+		return errno
 	}
 	var stx unix.Statx_t
 	n, errno := fs.adopt(fd, true, &stx)
@@ -257,13 +241,28 @@ func (fs *FS) undo(pfd int, name []byte, fd, flags int) {
 	}
 }
 
-// setLabel sets an extended attribute of the object behind an O_PATH
-// descriptor.
-func (fs *FS) setLabel(fd int, name, value []byte) syscall.Errno {
-	if !haveXattrat() {
-		var path procPath
-		return oslib.Setxattr(path.of(fd), name, value, 0)
+// label sets the security contexts of a request on a new object, of which fd
+// may be an O_PATH descriptor.
+func (fs *FS) label(r *vfs.Request, fd int) syscall.Errno {
+	if !fs.agreed(vfs.FeatSecurityContext) {
+		return 0
 	}
-	var buf [12]byte
-	return oslib.Setxattrat(fs.procSelfFD, oslib.ProcFDName(&buf, fd), 0, name, value, 0)
+	for i := range r.Security {
+		s := &r.Security[i]
+		if errno := fs.checkXattrName(s.Name); errno != 0 {
+			return errno
+		}
+		var errno syscall.Errno
+		if haveXattrat() {
+			var num [12]byte
+			errno = oslib.Setxattrat(fs.procSelfFD, oslib.ProcFDName(&num, fd), 0, s.Name, s.Value, 0)
+		} else {
+			var path procPath
+			errno = oslib.Setxattr(path.of(fd), s.Name, s.Value, 0)
+		}
+		if errno != 0 {
+			return errno
+		}
+	}
+	return 0
 }

@@ -113,7 +113,7 @@ func TestCredentialsWithoutGroups(t *testing.T) {
 	}
 }
 
-// status is the identity of all threads of the process.
+// threadIDs counts the threads of the process by who they act as.
 func threadIDs(t *testing.T) map[string]int {
 	t.Helper()
 	tasks, err := os.ReadDir("/proc/self/task")

@@ -123,15 +123,19 @@ func (h *handle) read(nowait bool, dst []unix.Iovec, off int64) (int, syscall.Er
 	return total, 0
 }
 
-// Write implements [vfs.FileSystem]. It goes into the page cache and is done
+// Write implements [vfs.FileSystem]. What goes into the page cache is written
 // where it is asked for, with Nowait or without.
-func (fs *FS) Write(_ *vfs.Request, id vfs.NodeID, v vfs.Handle, src []unix.Iovec, off uint64, openFlags uint32, flags vfs.WriteFlags) (int, syscall.Errno) {
+func (fs *FS) Write(r *vfs.Request, id vfs.NodeID, v vfs.Handle, src []unix.Iovec, off uint64, openFlags uint32, flags vfs.WriteFlags) (int, syscall.Errno) {
 	if off > math.MaxInt64 {
 		return 0, syscall.EINVAL
 	}
 	h, errno := fs.handle(id, v, kindFile)
 	if errno != 0 {
 		return 0, errno
+	}
+	if r.Nowait && h.flags&(unix.O_DSYNC|unix.O_DIRECT) != 0 {
+		h.unpin()
+		return 0, vfs.WouldBlock
 	}
 	appending := openFlags&unix.O_APPEND != 0 && flags&vfs.WriteCache == 0
 	var n int

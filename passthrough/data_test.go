@@ -193,6 +193,32 @@ func TestAppend(t *testing.T) {
 	})
 }
 
+// TestWriteNowait: only what waits for the disk is refused, and does nothing.
+func TestWriteNowait(t *testing.T) {
+	eachFS(t, func(t *testing.T, dir string) {
+		fs := share(t, Config{Path: dir})
+		write(t, join(dir, "f"), "old")
+		for flags, exp := range map[uint32]syscall.Errno{
+			unix.O_RDWR:                0,
+			unix.O_RDWR | unix.O_DSYNC: vfs.WouldBlock,
+			unix.O_RDWR | unix.O_SYNC:  vfs.WouldBlock,
+		} {
+			id, h := openAt(t, fs, "f", flags)
+			n, errno := fs.Write(&nowait, id, h, iovs([]byte("new"), 3), 3, flags, 0)
+			if errno != exp || errno == 0 && n != 3 {
+				t.Errorf("flags %#x: %d, %v, want %v", flags, n, errno, exp)
+			}
+			n, errno = fs.Write(&root, id, h, iovs([]byte("new"), 3), 0, flags, 0)
+			if n != 3 || errno != 0 {
+				t.Errorf("flags %#x, waiting: %d, %v", flags, n, errno)
+			}
+		}
+		if got, _ := os.ReadFile(join(dir, "f")); string(got) != "newnew" {
+			t.Errorf("%q", got)
+		}
+	})
+}
+
 // modeOf returns the permission bits of a file on the host.
 func modeOf(t *testing.T, path string) uint32 {
 	t.Helper()
@@ -321,6 +347,8 @@ func TestLseek(t *testing.T) {
 			{0, 5, 0, syscall.EINVAL},
 			{0, math.MaxUint32, 0, syscall.EINVAL},
 		} {
+			_, errno := fs.Lseek(&root, id, h+1, c.off, c.whence)
+			want(t, "forged handle", errno, syscall.EBADF)
 			got, errno := fs.Lseek(&root, id, h, c.off, c.whence)
 			if errno != c.errno || errno == 0 && got != c.want {
 				t.Errorf("%d from %d: %d, %v, want %d, %v", int64(c.off), c.whence, got, errno, c.want, c.errno)
@@ -408,7 +436,18 @@ func TestSync(t *testing.T) {
 		}
 		// A file system that may report errors at close.
 		fs.localDev = 0
+		want(t, "flush on another file system", fs.Flush(&root, id, h, 1), 0)
+		var st unix.Statfs_t
+		if err := unix.Statfs(dir, &st); err != nil {
+			t.Fatal(err)
+		}
+		remote[int64(st.Type)] = true
+		defer delete(remote, int64(st.Type))
+		fds := openFDs(t)
 		want(t, "remote flush", fs.Flush(&root, id, h, 1), 0)
+		if n := openFDs(t); n != fds {
+			t.Errorf("%d descriptors after a flush, %d before", n, fds)
+		}
 		want(t, "remote flush nowait", fs.Flush(&nowait, id, h, 1), vfs.WouldBlock)
 	})
 }

@@ -130,10 +130,14 @@ func (d *dirStream) release(bufs *dirBufs) {
 	d.read, d.lost, d.pos, d.buf, d.rest = false, false, 0, nil, nil
 }
 
-// fill reads on into b; 0 bytes are the end of the directory.
+// fill reads on into b; 0 bytes are the end of the directory. One that has been
+// removed, which getdents calls ENOENT, is at its end, as readdir(3) has it.
 func (d *dirStream) fill(fd int, b *dirBuf) (int, syscall.Errno) {
 	d.read = true
 	n, errno := oslib.Getdents(fd, b.data[:])
+	if errno == syscall.ENOENT {
+		errno = 0
+	}
 	d.rest = b.data[:n]
 	return n, errno
 }
@@ -179,8 +183,7 @@ func (fs *FS) Releasedir(_ *vfs.Request, id vfs.NodeID, v vfs.Handle) syscall.Er
 
 // Readdir implements [vfs.FileSystem]. The positions are those of the host's
 // file system, and so is what a listing shows of a directory that changes
-// meanwhile. If not even the first entry fits, the answer is EINVAL as
-// getdents(2) has it, as an empty one would say that the directory ends.
+// meanwhile.
 func (fs *FS) Readdir(r *vfs.Request, id vfs.NodeID, v vfs.Handle, off uint64, sink vfs.DirSink) syscall.Errno {
 	h, errno := fs.handle(id, v, kindDir)
 	if errno != 0 {
@@ -217,10 +220,11 @@ func (fs *FS) readdir(r *vfs.Request, h *handle, b *dirBuf, sink vfs.DirSink) sy
 		name := e.Name()
 		if !sink.Fits(len(name)) {
 			d.rest = here
-			if added {
-				return 0
-			}
-			return syscall.EINVAL
+			return 0
+		}
+		typ := e.Type
+		if isDots(name) {
+			typ = unix.S_IFDIR // also where the file system does not say
 		}
 		var found *vfs.Entry
 		if plus {
@@ -235,19 +239,23 @@ func (fs *FS) readdir(r *vfs.Request, h *handle, b *dirBuf, sink vfs.DirSink) sy
 				}
 				return errno
 			}
+			if found != nil {
+				typ = found.Attr.Mode & unix.S_IFMT
+			}
 		}
-		sink.Add(name, e.Ino, e.Next, e.Type, found)
+		sink.Add(name, e.Ino, e.Next, typ, found)
 		d.pos = e.Next
 		added = true
 	}
 }
 
+func isDots(name []byte) bool { return string(name) == "." || string(name) == ".." }
+
 // lookupDirent looks up an entry for a listing. The result is nil for those
 // that are listed without: "." and "..", and what could not be looked up. The
 // errors are ENOENT for an entry that is gone, and [vfs.WouldBlock].
 func (fs *FS) lookupDirent(r *vfs.Request, h *handle, e *oslib.Dirent, b *dirBuf) (*vfs.Entry, syscall.Errno) {
-	switch string(e.Name()) {
-	case ".", "..":
+	if isDots(e.Name()) {
 		return nil, 0
 	}
 	switch errno := fs.lookupEntry(r, h.node, h.fd, e.CName, &b.entry); errno {

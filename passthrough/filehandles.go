@@ -46,10 +46,10 @@ func noHandles(errno syscall.Errno) bool {
 // it can be opened, with a reference to it. Where there are no handles, m is nil
 // and the node has to be held by its descriptor.
 func (fs *FS) handleOf(fd int, k *nodeKey, typ uint32) (fh fileHandle, m *mount, errno syscall.Errno) {
-	if m = fs.mounts.get(k.mnt); m == nil {
-		if fs.mounts.refused(k.dev) {
-			return fileHandle{}, nil, fs.withoutHandle()
-		}
+	// A device or a socket that is itself a mount point cannot serve to open
+	// handles by, and is the only object on its mount.
+	if m = fs.mounts.get(k.mnt); m == nil && (openErrno(typ) != 0 || fs.mounts.refused(k)) {
+		return fileHandle{}, nil, fs.withoutHandle()
 	}
 	var h oslib.FileHandle
 	if _, errno = oslib.NameToHandle(fd, oslib.Empty, &h, unix.AT_EMPTY_PATH); errno != 0 {
@@ -59,12 +59,12 @@ func (fs *FS) handleOf(fd int, k *nodeKey, typ uint32) (fh fileHandle, m *mount,
 		if !noHandles(errno) {
 			return fileHandle{}, nil, errno
 		}
-		fs.refuse(k.dev, "name_to_handle_at", errno)
+		fs.refuse(k, "name_to_handle_at", errno)
 		return fileHandle{}, nil, fs.withoutHandle()
 	}
 	if m == nil {
 		if m, errno = fs.tryMount(fd, k, typ, &h); errno != 0 {
-			fs.refuse(k.dev, "open_by_handle_at", errno)
+			fs.refuse(k, "open_by_handle_at", errno)
 			return fileHandle{}, nil, fs.withoutHandle()
 		}
 	}
@@ -80,9 +80,9 @@ func (fs *FS) withoutHandle() syscall.Errno {
 }
 
 // refuse notes that a file system has no handles, with one warning for each.
-func (fs *FS) refuse(dev uint64, call string, errno syscall.Errno) {
-	if fs.mounts.refuse(dev) && fs.cfg.FileHandles == HandlesPrefer {
+func (fs *FS) refuse(k *nodeKey, call string, errno syscall.Errno) {
+	if fs.mounts.refuse(k) && fs.cfg.FileHandles == HandlesPrefer {
 		fs.log.Warn("no file handles on this file system: each file that the guest knows keeps a descriptor open",
-			"path", fs.cfg.Path, "major", unix.Major(dev), "minor", unix.Minor(dev), "call", call, "err", errno)
+			"path", fs.cfg.Path, "major", unix.Major(k.dev), "minor", unix.Minor(k.dev), "call", call, "err", errno)
 	}
 }

@@ -130,6 +130,9 @@ func TestUnlinkedOpen(t *testing.T) {
 		if a.Attr.Size != 7 || a.Attr.Nlink != 0 {
 			t.Errorf("size %d, %d links", a.Attr.Size, a.Attr.Nlink)
 		}
+		if byNode, errno := getattr(fs, e.Node); errno != 0 || byNode != a.Attr {
+			t.Errorf("getattr without the handle: %v, %+v", errno, byNode)
+		}
 		want(t, "truncate", fs.Setattr(&root, e.Node, o.Handle, &vfs.SetAttr{Valid: vfs.SetSize, Size: 3}, &a), 0)
 		if a.Attr.Size != 3 {
 			t.Errorf("size %d after truncate", a.Attr.Size)
@@ -278,6 +281,32 @@ func TestSameNumberOnTwoMounts(t *testing.T) {
 				t.Error("two files have one node")
 			}
 		})
+	}
+}
+
+// TestSpecialMountPoint binds a socket over a file. It cannot be used to open
+// handles on its mount, and must not keep the others from having them.
+func TestSpecialMountPoint(t *testing.T) {
+	dir := tempDir(t, "/dev/shm")
+	if err := unix.Mknod(join(dir, "socket"), unix.S_IFSOCK|0o600, 0); err != nil {
+		t.Fatal(err)
+	}
+	write(t, join(dir, "point"), "")
+	write(t, join(dir, "file"), "")
+	if err := unix.Mount(join(dir, "socket"), join(dir, "point"), "", unix.MS_BIND, ""); err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Unmount(join(dir, "point"), unix.MNT_DETACH)
+	fs := share(t, Config{Path: dir})
+	point := walk(t, fs, "point")
+	if n := fs.nodes.get(point.Node); n.mount != nil || point.Attr.Mode&unix.S_IFMT != unix.S_IFSOCK {
+		t.Errorf("the socket has mode %#o and a handle: %v", point.Attr.Mode, n.mount != nil)
+	}
+	if socket := walk(t, fs, "socket"); socket.Node == point.Node {
+		t.Error("one node on two mounts")
+	}
+	if n := fs.nodes.get(walk(t, fs, "file").Node); n.mount == nil {
+		t.Error("a file has no handle")
 	}
 }
 

@@ -11,12 +11,10 @@ import (
 
 // Numbers of linux/fs.h that package unix lacks.
 const (
-	fsIocGetVersion   = 0x80087601
-	fsIoc32GetVersion = 0x80047601
-	fsIoc32GetFlags   = 0x80046601
-	fsIoc32SetFlags   = 0x40046602
-	fsIocGetXattr     = 0x801c581f
-	fsIocSetXattr     = 0x401c5820
+	fsIoc32GetFlags = 0x80046601
+	fsIoc32SetFlags = 0x40046602
+	fsIocGetXattr   = 0x801c581f
+	fsIocSetXattr   = 0x401c5820
 
 	fsxattrSize = 28 // struct fsxattr
 )
@@ -41,8 +39,6 @@ var ioctls = [...]ioctl{
 	{unix.FS_IOC_SETFLAGS, unix.FS_IOC_SETFLAGS, 4, 8, false},
 	{fsIoc32GetFlags, unix.FS_IOC_GETFLAGS, 4, 4, true},
 	{fsIoc32SetFlags, unix.FS_IOC_SETFLAGS, 4, 4, false},
-	{fsIocGetVersion, fsIocGetVersion, 4, 8, true},
-	{fsIoc32GetVersion, fsIocGetVersion, 4, 4, true},
 	{fsIocGetXattr, fsIocGetXattr, fsxattrSize, fsxattrSize, true},
 	{fsIocSetXattr, fsIocSetXattr, fsxattrSize, fsxattrSize, false},
 }

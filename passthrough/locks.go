@@ -1,7 +1,6 @@
 package passthrough
 
 import (
-	"math"
 	"sync"
 	"syscall"
 	"time"
@@ -220,7 +219,7 @@ func (h *handle) live() bool { return h.state.Load()&handleLive != 0 }
 func flockOf(lk *vfs.Lock) (unix.Flock_t, syscall.Errno) {
 	switch {
 	case lk.Type != unix.F_RDLCK && lk.Type != unix.F_WRLCK && lk.Type != unix.F_UNLCK,
-		lk.Start > lk.End, lk.Start > math.MaxInt64:
+		lk.Start > lk.End, lk.End > vfs.MaxLockEnd:
 		return unix.Flock_t{}, syscall.EINVAL
 	}
 	k := unix.Flock_t{Type: int16(lk.Type), Start: int64(lk.Start)}
@@ -318,6 +317,11 @@ func (fs *FS) tryLock(id vfs.NodeID, h *handle, lk *vfs.Lock, k unix.Flock_t) sy
 var flockHow = [...]int{unix.F_RDLCK: unix.LOCK_SH, unix.F_WRLCK: unix.LOCK_EX, unix.F_UNLCK: unix.LOCK_UN}
 
 func (fs *FS) tryPOSIX(id vfs.NodeID, h *handle, lk *vfs.Lock, k unix.Flock_t) syscall.Errno {
+	// The owner's description may be open for more than this handle is.
+	access := h.flags & unix.O_ACCMODE
+	if lk.Type == unix.F_WRLCK && access == unix.O_RDONLY || lk.Type == unix.F_RDLCK && access == unix.O_WRONLY {
+		return syscall.EBADF
+	}
 	t := &fs.locks
 	o := t.owner(id, lk.Owner, lk.Type != unix.F_UNLCK)
 	if o == nil {
@@ -332,6 +336,12 @@ func (fs *FS) tryPOSIX(id vfs.NodeID, h *handle, lk *vfs.Lock, k unix.Flock_t) s
 	}
 	o.mu.Unlock()
 	t.done(fs, id, lk.Owner, o)
+	// A session drops its handles before it ends the locks of its nodes. A lock
+	// that comes too late for that must not stay.
+	if errno == 0 && lk.Type != unix.F_UNLCK && !h.live() {
+		fs.unlockAll(id, lk.Owner)
+		errno = syscall.EBADF
+	}
 	return errno
 }
 
@@ -360,7 +370,7 @@ func (o *lockOwner) open(fs *FS, h *handle) syscall.Errno {
 
 // note keeps first and last up to date after lk was done.
 func (o *lockOwner) note(lk *vfs.Lock) {
-	end := min(lk.End, vfs.MaxLockEnd)
+	end := lk.End
 	empty := o.first > o.last
 	switch {
 	case lk.Type != unix.F_UNLCK && empty:

@@ -3,6 +3,7 @@ package passthrough
 import (
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"runtime"
 	"syscall"
 	"testing"
@@ -199,6 +200,7 @@ func TestLocksRefused(t *testing.T) {
 			"large type":      {Type: 1 << 16, End: 5},
 			"end first":       {Type: wr, Start: 6, End: 5},
 			"start too large": {Type: wr, Start: 1 << 63, End: 1<<64 - 1},
+			"end too large":   {Type: wr, End: vfs.MaxLockEnd + 1},
 			"flock type":      {Type: 99, Flock: true},
 		} {
 			want(t, what, l.fs.Setlk(&root, l.id, l.h, &lk), syscall.EINVAL)
@@ -207,11 +209,14 @@ func TestLocksRefused(t *testing.T) {
 		want(t, "getlk of flock", l.fs.Getlk(&root, l.id, l.h, &flock), syscall.EINVAL)
 		want(t, "forged handle", l.fs.Setlk(&root, l.id, l.h+1, &good), syscall.EBADF)
 		want(t, "getlk, forged handle", l.fs.Getlk(&root, l.id, l.h+1, &good), syscall.EBADF)
-		want(t, "end beyond the largest", l.fs.Setlk(&root, l.id, l.h, &vfs.Lock{Type: wr, End: 1<<64 - 1}), 0)
-		l.want("unlock", 0, 0, un, 0, vfs.MaxLockEnd)
-		if l.owners() != 0 {
-			t.Errorf("%d owners", l.owners())
-		}
+
+		// The access of the handle counts, not that of another of the owner.
+		l.want("lock", 0, 0, wr, 0, 0)
+		_, reader := openAt(t, l.fs, "f", unix.O_RDONLY)
+		_, writer := openAt(t, l.fs, "f", unix.O_WRONLY)
+		want(t, "write lock by a reader", l.fs.Setlk(&root, l.id, reader, &good), syscall.EBADF)
+		want(t, "read lock by a writer", l.fs.Setlk(&root, l.id, writer, &vfs.Lock{Type: rd, End: 5}), syscall.EBADF)
+		want(t, "write lock by a writer", l.fs.Setlk(&root, l.id, writer, &good), 0)
 	})
 }
 
@@ -324,6 +329,34 @@ func TestLockHost(t *testing.T) {
 	})
 }
 
+// TestLockBusyProgram: a program that runs cannot be opened for writing, and can
+// be locked all the same.
+func TestLockBusyProgram(t *testing.T) {
+	dir := tempDir(t, "")
+	program, err := exec.LookPath("sleep")
+	if err != nil {
+		t.Fatal(err)
+	}
+	code, err := os.ReadFile(program)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(join(dir, "f"), code, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Cmd{Path: join(dir, "f"), Args: []string{"sleep", "1000"}}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer cmd.Wait()
+	defer cmd.Process.Kill()
+	fs := share(t, Config{Path: dir, Locks: bothLocks})
+	id, h := openAt(t, fs, "f", unix.O_RDONLY)
+	l := &locking{t, fs, id, h}
+	l.want("lock", 0, 1, rd, 0, 9)
+	l.want("unlock", 0, 1, un, 0, 9)
+}
+
 // TestLockHandleReleased: a hostile guest releases the handle that it waits with.
 func TestLockHandleReleased(t *testing.T) {
 	dir := tempDir(t, "")
@@ -336,6 +369,23 @@ func TestLockHandleReleased(t *testing.T) {
 	want(t, "release", l.fs.Release(&root, l.id, second, &vfs.ReleaseIn{}), 0)
 	want(t, "wait with a released handle", <-done, syscall.EINTR)
 	if l.owners() != 1 {
+		t.Errorf("%d owners", l.owners())
+	}
+}
+
+// TestLockLate: a lock that is taken while its handle is released does not stay.
+func TestLockLate(t *testing.T) {
+	dir := tempDir(t, "")
+	write(t, join(dir, "f"), "")
+	l := newLocking(t, dir)
+	h, errno := l.fs.handle(l.id, l.h, kindFile)
+	want(t, "pin", errno, 0)
+	want(t, "release", l.fs.Release(&root, l.id, l.h, &vfs.ReleaseIn{}), 0)
+	lk := vfs.Lock{Owner: 1, Type: wr, End: 5}
+	k, _ := flockOf(&lk)
+	want(t, "lock", l.fs.tryLock(l.id, h, &lk, k), syscall.EBADF)
+	h.unpin()
+	if l.owners() != 0 {
 		t.Errorf("%d owners", l.owners())
 	}
 }

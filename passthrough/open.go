@@ -110,6 +110,18 @@ func (fs *FS) deliver(n *node, fd, f int, out *vfs.Opened) syscall.Errno {
 	return 0
 }
 
+// Release implements [vfs.FileSystem]. A call on the handle that is still under
+// way keeps the file open until it ends.
+func (fs *FS) Release(_ *vfs.Request, id vfs.NodeID, v vfs.Handle, in *vfs.ReleaseIn) syscall.Errno {
+	h, errno := fs.dropHandle(id, v, kindFile)
+	if errno != 0 {
+		return errno
+	}
+	fs.endFlock(id, h, in)
+	h.unpin()
+	return 0
+}
+
 // pathFD gets an O_PATH descriptor of what an open descriptor stands for.
 func (fs *FS) pathFD(fd int) (int, syscall.Errno) {
 	var buf [12]byte

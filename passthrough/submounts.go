@@ -28,12 +28,15 @@ type mount struct {
 type mountTable struct {
 	mu      sync.Mutex
 	m       map[uint64]*mount
-	without map[uint64]struct{} // devices whose file systems have no handles
+	without map[place]struct{} // where there are no handles
 }
+
+// place is a file system as it is seen through a mount.
+type place struct{ dev, mnt uint64 }
 
 func (t *mountTable) init() {
 	t.m = make(map[uint64]*mount)
-	t.without = make(map[uint64]struct{})
+	t.without = make(map[place]struct{})
 }
 
 // get takes a reference to a mount; nil if it is not known.
@@ -82,19 +85,19 @@ func (t *mountTable) len() int {
 	return len(t.m)
 }
 
-func (t *mountTable) refused(dev uint64) bool {
+func (t *mountTable) refused(k *nodeKey) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	_, ok := t.without[dev]
+	_, ok := t.without[place{k.dev, k.mnt}]
 	return ok
 }
 
-// refuse reports whether dev is news.
-func (t *mountTable) refuse(dev uint64) bool {
+// refuse notes where there are no handles, and reports whether that is news.
+func (t *mountTable) refuse(k *nodeKey) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	_, ok := t.without[dev]
-	t.without[dev] = struct{}{}
+	_, ok := t.without[place{k.dev, k.mnt}]
+	t.without[place{k.dev, k.mnt}] = struct{}{}
 	return !ok
 }
 

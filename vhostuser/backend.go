@@ -54,13 +54,14 @@ type Options struct {
 
 // ServeConn is a back end for the front end at the other end of sock, until
 //
-//   - the front end hangs up: ServeConn returns nil,
-//   - ctx ends: the requests that the device has taken are answered, and
-//     ServeConn returns ctx.Err(),
-//   - the front end breaks the protocol: the error says how.
+//   - the front end hangs up, and requests in flight are dropped: ServeConn
+//     returns nil,
+//   - ctx ends, and requests in flight are answered: it returns nil too,
+//   - the front end breaks the protocol, or a message fails that it does not
+//     want the outcome of, and requests in flight are dropped: the error says
+//     how.
 //
-// In the second case the rings are drained before they stop, else requests in
-// flight are dropped. On return the device has been reset and is ready for the
+// On return the device has been reset and is ready for the
 // next front end, sock and all descriptors of the front end are closed, and
 // guest memory is unmapped but for what requests that are still under way hold.
 func ServeConn(ctx context.Context, sock *net.UnixConn, dev Device, opt Options) error {
@@ -71,10 +72,7 @@ func ServeConn(ctx context.Context, sock *net.UnixConn, dev Device, opt Options)
 	err := b.serve()
 	ended := interrupted(err) && ctx.Err() != nil
 	b.close(ended)
-	switch {
-	case ended:
-		return ctx.Err()
-	case hungUp(err):
+	if ended || hungUp(err) {
 		return nil
 	}
 	return err

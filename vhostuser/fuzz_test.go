@@ -179,10 +179,12 @@ func FuzzBackend(f *testing.F) {
 	f.Add([]byte{0, 0, 12, 5, 0, 0, 0, 1, 0, 0, 0, 72, 0, 0, 0, 1, 0, 8, 0, 1, 2, 3, 0}, false)
 	f.Fuzz(func(t *testing.T, script []byte, hold bool) {
 		before := held(t)
-		t.Run("", func(t *testing.T) { attack(t, script, hold) })
-		if after := held(t); !reflect.DeepEqual(after, before) {
-			t.Fatalf("held afterwards: %+v\nbefore: %+v", after, before)
-		}
+		t.Cleanup(func() {
+			if after := held(t); !reflect.DeepEqual(after, before) {
+				t.Errorf("held afterwards: %+v\nbefore: %+v", after, before)
+			}
+		})
+		attack(t, script, hold)
 	})
 }
 

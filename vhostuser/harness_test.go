@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"reflect"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -41,7 +42,7 @@ type session struct {
 // serve starts a session. A test makes memory and rings after it.
 func serve(t testing.TB, dev *echo) *session {
 	t.Helper()
-	before := held(t)
+	before, goroutines := held(t), runtime.NumGoroutine()
 	fe, sock, err := vhosttest.Pair()
 	if err != nil {
 		t.Fatal(err)
@@ -61,6 +62,7 @@ func serve(t testing.TB, dev *echo) *session {
 		if err := dev.close(); err != nil {
 			t.Error(err)
 		}
+		eventually(t, "all goroutines end", func() bool { return runtime.NumGoroutine() <= goroutines })
 		if t.Failed() {
 			t.Logf("log:\n%s", s.log)
 		}

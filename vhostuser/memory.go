@@ -7,7 +7,7 @@ import (
 	"github.com/isthmus-fs/isthmus/guestmem"
 )
 
-var errNotShared = errors.New("guest memory is not shared: no file came with it; " +
+var errNotShared = errors.New("guest memory is not shared with this daemon: " +
 	"start the VM with shared memory (QEMU: -object memory-backend-memfd,…,share=on and memory-backend=…; " +
 	"Cloud Hypervisor: --memory …,shared=on)")
 

@@ -115,19 +115,21 @@ func (b *backend) setVringKick(m *message) ([]byte, error) {
 	return nil, b.settle(v)
 }
 
-// setVringCall takes the descriptor that interrupts the driver. A running ring
-// signals it at once: the driver may have been answered when there was no way to
-// tell it.
+// setVringCall takes the descriptor that interrupts the driver.
 func (b *backend) setVringCall(m *message) ([]byte, error) {
 	v, err := b.ringOfFD(m)
 	if err != nil {
 		return nil, err
 	}
-	err = b.replaceSignal(v, &v.call, m)
-	if v.ring != nil {
-		v.ring.Interrupt()
-	}
-	return nil, err
+	return nil, b.changeSignal(v, func() {
+		replaceFD(&v.call, m.takeFD())
+		if v.paused {
+			// The driver may have been answered while there was no
+			// way to tell it.
+			pending := virtq.Ring{Call: v.call}
+			pending.Interrupt()
+		}
+	})
 }
 
 // setVringErr takes the descriptor that reports a broken ring.
@@ -136,7 +138,19 @@ func (b *backend) setVringErr(m *message) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return nil, b.replaceSignal(v, &v.err, m)
+	return nil, b.changeSignal(v, func() { replaceFD(&v.err, m.takeFD()) })
+}
+
+// changeSignal changes a descriptor that a ring signals. Whether it runs does
+// not depend on those.
+func (b *backend) changeSignal(v *vring, change func()) error {
+	ran := v.ring != nil
+	b.pause(v)
+	change()
+	if !ran {
+		return nil
+	}
+	return b.start(v)
 }
 
 // ringOfFD returns the ring that a message with a descriptor, or with the flag
@@ -153,16 +167,4 @@ func (b *backend) ringOfFD(m *message) (*vring, error) {
 		return nil, fmt.Errorf("ring %d: the file descriptor is missing", f.index)
 	}
 	return v, nil
-}
-
-// replaceSignal puts the descriptor of a message, if any, into a slot of a ring.
-// Whether a ring runs does not depend on these.
-func (b *backend) replaceSignal(v *vring, slot *int, m *message) error {
-	ran := v.ring != nil
-	b.pause(v)
-	replaceFD(slot, m.takeFD())
-	if !ran {
-		return nil
-	}
-	return b.start(v)
 }

@@ -88,6 +88,9 @@ func (b *backend) start(v *vring) error {
 		mem, ok := view.HostUVA(a.uva, uint64(a.size))
 		if !ok {
 			view.Release()
+			if b.regions == 0 {
+				return errNotShared
+			}
 			return fmt.Errorf("ring %d: the %s (%d bytes at front-end address %#x) is not in guest memory", v.index, a.name, a.size, a.uva)
 		}
 		*a.mem = mem
@@ -159,15 +162,20 @@ func (v *vring) close() {
 }
 
 // checkKick refuses descriptors that a device cannot wait on as on an eventfd.
-// Where /proc is not mounted, any anonymous inode has to do.
 func checkKick(fd int) error {
 	name, err := os.Readlink("/proc/self/fd/" + strconv.Itoa(fd))
-	if err == nil {
-		if name != "anon_inode:[eventfd]" {
-			return fmt.Errorf("the kick descriptor is no eventfd but %q", name)
-		}
-		return nil
+	if err != nil {
+		return checkAnonymous(fd)
 	}
+	if name != "anon_inode:[eventfd]" {
+		return fmt.Errorf("the kick descriptor is no eventfd but %q", name)
+	}
+	return nil
+}
+
+// checkAnonymous is checkKick without /proc, as in some sandboxes: any anonymous
+// inode, which has no file type, has to do.
+func checkAnonymous(fd int) error {
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
 		return fmt.Errorf("kick descriptor: fstat: %w", err)

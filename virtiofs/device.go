@@ -124,10 +124,11 @@ func (d *Device) Start(i int, r *virtq.Ring) error {
 	return d.queues[i].start(r)
 }
 
-// Stop ends the service of queue i; without effect if it is not running. With
-// drain, every request taken from the ring has been answered when it returns,
-// lock waits with EINTR. Without, requests that wait elsewhere are answered on
-// the ring that the next Start brings, unless Reset comes first.
+// Stop ends the service of queue i, if it is running. With drain, every request
+// taken from the ring has been answered when it returns, lock waits with EINTR.
+// Without, requests that wait elsewhere are answered on the ring that the next
+// Start brings, unless Reset or a Stop with drain comes first: the latter is for
+// a ring that has gone since.
 func (d *Device) Stop(i int, drain bool) {
 	if i >= 0 && i < len(d.queues) {
 		d.queues[i].stop(drain)

@@ -2,6 +2,7 @@ package virtiofs_test
 
 import (
 	"bytes"
+	"encoding/binary"
 	"strings"
 	"syscall"
 	"testing"
@@ -198,6 +199,24 @@ func TestStopWithDrainAnswers(t *testing.T) {
 	}
 }
 
+// TestDrainAfterAPauseDrops: when the ring has gone in a pause, what waits is
+// answered on no other.
+func TestDrainAfterAPauseDrops(t *testing.T) {
+	fs := newLockFS()
+	m := newMachine(t, fs, 1, virtqtest.Config{Size: 16})
+	m.client(0)
+	setlkw(t, m, 1)
+	<-fs.waiting
+	m.dev.Stop(1, false)
+	m.dev.Stop(1, true)
+	m.start(1)
+	close(fs.release)
+	m.dev.Stop(1, true)
+	if _, _, ok := m.queues[1].Poll(); ok {
+		t.Error("the ring got an answer to a request of the ring before")
+	}
+}
+
 // TestResetForgetsWhatWaits: nothing of an earlier session reaches the ring that
 // comes after.
 func TestResetForgetsWhatWaits(t *testing.T) {
@@ -287,4 +306,42 @@ func TestVanishedMemory(t *testing.T) {
 	}
 	m.dev.Stop(1, true)
 	m.dev.Reset()
+}
+
+// TestStopFreesAWorkerThatHangsInACall: a front end makes its call eventfd
+// blocking when it has been looked at, and fills it up.
+func TestStopFreesAWorkerThatHangsInACall(t *testing.T) {
+	m := newMachine(t, fusetest.NullFS{}, 1, virtqtest.Config{Size: 16})
+	m.client(0) // the device has interrupted by now
+	call := m.queues[1].CallFD
+	if err := unix.SetNonblock(call, false); err != nil {
+		t.Fatal(err)
+	}
+	var full [8]byte
+	binary.NativeEndian.PutUint64(full[:], 1<<64-2)
+	for end := time.Now().Add(30 * time.Second); ; {
+		p := []unix.PollFd{{Fd: int32(call), Events: unix.POLLIN}}
+		if n, _ := unix.Poll(p, 0); n == 1 {
+			oslib.EventfdRead(call)
+		}
+		if _, err := unix.Write(call, full[:]); err == nil {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatal("the eventfd cannot be filled")
+		}
+	}
+	if err := m.queues[1].Send([][]byte{fusetest.Request(fusetest.Header{Op: fuse.STATFS, Unique: 1, Node: 1}, nil, nil)},
+		[][]byte{make([]byte, 96)}); err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(30 * time.Second); ; time.Sleep(time.Millisecond) {
+		if _, _, ok := m.queues[1].Poll(); ok {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatal("no answer")
+		}
+	}
+	m.dev.Stop(1, true)
 }

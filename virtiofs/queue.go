@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -21,6 +22,11 @@ const (
 	batchRequests = 16
 	batchBytes    = 64 << 10
 )
+
+// unblockAfter is how long a worker that was told to stop may take before its
+// call eventfd is looked at. It may take longer: what it does at the moment can
+// be a long read.
+const unblockAfter = time.Second
 
 // What a worker is asked to do next.
 const (
@@ -54,6 +60,7 @@ type queue struct {
 
 	want atomic.Int32
 	done chan struct{} // closed by the worker when it ends; nil when none runs
+	ring *virtq.Ring   // what the worker serves
 
 	// Owned by the worker, and by the transport's goroutine when none runs.
 	free    []*call
@@ -79,27 +86,41 @@ func (q *queue) start(r *virtq.Ring) error {
 	}
 	q.want.Store(run)
 	q.done = make(chan struct{})
+	q.ring = r
 	go q.work(r)
 	return nil
 }
 
 func (q *queue) stop(drainFirst bool) {
-	if q.done == nil {
-		return
+	if q.done != nil {
+		if drainFirst {
+			q.want.Store(drain)
+		} else {
+			q.want.Store(pause)
+		}
+		q.signal()
+		q.waitDone()
 	}
 	if drainFirst {
-		q.want.Store(drain)
-	} else {
-		q.want.Store(pause)
-	}
-	q.signal()
-	<-q.done
-	q.done = nil
-	if drainFirst {
-		// Only a ring that broke leaves any: nothing is to come of them.
+		// What is left is from a ring that broke, or that went away after a
+		// pause: nothing is to come of it.
 		for _, c := range q.pending {
 			q.dev.server.Cancel(c.Call)
 			c.epoch = q.dev.epoch.Load() - 1
+		}
+	}
+}
+
+// waitDone waits for the worker's end. One that does not come to it hangs in a
+// call eventfd that its front end filled up.
+func (q *queue) waitDone() {
+	for {
+		select {
+		case <-q.done:
+			q.done, q.ring = nil, nil
+			return
+		case <-time.After(unblockAfter):
+			q.ring.Unblock()
 		}
 	}
 }

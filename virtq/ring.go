@@ -65,3 +65,17 @@ func hasRoom(fd int) bool {
 	n, err := unix.Poll(p[:], 0)
 	return err == nil && n == 1 && p[0].Revents == unix.POLLOUT
 }
+
+// Unblock frees a worker that hangs in Interrupt: the front end has made Call
+// blocking after it was looked at, and filled it up. It takes the signals that
+// are pending, so it is only for a ring that is being stopped. It may be called
+// while the ring's device runs.
+func (r *Ring) Unblock() {
+	if r.Call < 0 {
+		return
+	}
+	p := [1]unix.PollFd{{Fd: int32(r.Call), Events: unix.POLLIN}}
+	if n, err := unix.Poll(p[:], 0); err == nil && n == 1 && p[0].Revents&unix.POLLIN != 0 {
+		oslib.EventfdRead(r.Call)
+	}
+}

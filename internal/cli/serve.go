@@ -191,7 +191,7 @@ func (f *serveFlags) listenOptions() (vhostuser.ListenOptions, error) {
 		if err != nil {
 			return opt, err
 		}
-		opt.Group = gid
+		opt.Group, opt.Mode = gid, 0o660
 	}
 	if f.mode != "" {
 		m, err := strconv.ParseUint(f.mode, 8, 32)

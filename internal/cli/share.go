@@ -105,6 +105,7 @@ func (f *shareFlags) config(dir string, log *slog.Logger) (passthrough.Config, e
 		NoReaddirplus:     !f.readdirplus,
 		AnnounceSubmounts: f.submounts,
 		KillPriv:          f.killpriv,
+		PreserveNoatime:   true,
 		Locks:             passthrough.Locks{POSIX: f.posixLocks, Flock: f.flock},
 		Logger:            log,
 	}

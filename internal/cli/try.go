@@ -58,7 +58,7 @@ busybox-static, and for --vmm qemu: qemu-system-x86 and linux-image-cloud-amd64.
 			if err != nil {
 				return err
 			}
-			return try(cmd.Context(), &f, dir, command)
+			return try(cmd, &f, dir, command)
 		}),
 	}
 	fl := cmd.Flags()
@@ -100,7 +100,7 @@ func (f *tryFlags) positional(args []string, dash int) (dir string, command []st
 }
 
 // try runs command in a guest with dir, or a shell without one.
-func try(ctx context.Context, f *tryFlags, dir string, command []string) error {
+func try(cmd *cobra.Command, f *tryFlags, dir string, command []string) error {
 	kind, err := lab.ParseKind(f.vmm)
 	if err != nil {
 		return usagef("--vmm: %v", err)
@@ -126,16 +126,17 @@ func try(ctx context.Context, f *tryFlags, dir string, command []string) error {
 	if _, err := lab.Find(kind); err != nil && f.kernel == "" {
 		return err
 	}
-	console, closeConsole, err := f.openConsole()
+	console, closeConsole, err := f.openConsole(cmd.ErrOrStderr())
 	if err != nil {
 		return err
 	}
 	defer closeConsole()
-	socket, stop, err := f.backEnd(dir, log)
+	socket, stop, err := f.backEnd(kind, dir, log)
 	if err != nil {
 		return err
 	}
 	defer stop()
+	ctx := cmd.Context()
 	if f.timeout > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeoutCause(ctx, f.timeout, fmt.Errorf("--timeout %v is over", f.timeout))
@@ -151,9 +152,9 @@ func try(ctx context.Context, f *tryFlags, dir string, command []string) error {
 		Args:          command,
 		Env:           f.env,
 		Dir:           tryMount,
-		Stdin:         os.Stdin,
-		Stdout:        os.Stdout,
-		Stderr:        os.Stderr,
+		Stdin:         cmd.InOrStdin(),
+		Stdout:        cmd.OutOrStdout(),
+		Stderr:        cmd.ErrOrStderr(),
 		Console:       console,
 	}
 	if len(command) == 0 {
@@ -177,21 +178,26 @@ func try(ctx context.Context, f *tryFlags, dir string, command []string) error {
 
 // backEnd returns the socket of the daemon to use, which is in this process
 // unless there is one already.
-func (f *tryFlags) backEnd(dir string, log *slog.Logger) (socket string, stop func(), err error) {
+func (f *tryFlags) backEnd(kind lab.Kind, dir string, log *slog.Logger) (socket string, stop func(), err error) {
 	if f.socket == "" {
-		return serveInBackground(dir, &f.share, shareConfig{tag: f.tag, queues: f.queues, log: log})
+		// QEMU tells the guest the tag itself.
+		c := shareConfig{queues: f.queues, log: log}
+		if kind == lab.UML {
+			c.tag = f.tag
+		}
+		return serveInBackground(dir, &f.share, c)
 	}
 	socket, err = filepath.Abs(f.socket)
 	return socket, func() {}, err
 }
 
 // openConsole opens what takes the guest's console.
-func (f *tryFlags) openConsole() (io.Writer, func(), error) {
+func (f *tryFlags) openConsole(stderr io.Writer) (io.Writer, func(), error) {
 	switch f.console {
 	case "":
 		return io.Discard, func() {}, nil
 	case "-":
-		return os.Stderr, func() {}, nil
+		return stderr, func() {}, nil
 	}
 	file, err := os.Create(f.console)
 	if err != nil {

@@ -9,6 +9,9 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
+
+	"github.com/isthmus-fs/isthmus/internal/lab"
 )
 
 // TestServeRefusesWithOneLine gives serve what cannot work: one line that says
@@ -96,28 +99,54 @@ func TestMissingRights(t *testing.T) {
 	}
 }
 
-// TestMemoryNotShared connects a VM whose memory nobody else can map. Such a VM
-// is QEMU's own default.
+// TestMemoryNotShared boots a VM whose memory nobody else can map, as QEMU's is by
+// default.
 func TestMemoryNotShared(t *testing.T) {
 	qemu, err := exec.LookPath("qemu-system-x86_64")
 	if err != nil {
 		t.Fatal("qemu-system-x86_64 is missing: install the Debian package qemu-system-x86")
 	}
+	private := filepath.Join(t.TempDir(), "qemu")
+	script := `#!/bin/bash
+args=()
+while [ $# -gt 0 ]; do
+	case $1 in
+	-object) shift ;;
+	*) args+=("${1/,memory-backend=mem/}") ;;
+	esac
+	shift
+done
+exec ` + qemu + ` "${args[@]}"
+`
+	if err := os.WriteFile(private, []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv(lab.EnvQEMU, private)
 	d := serve(t, t.TempDir(), "--once")
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	vm := exec.CommandContext(ctx, qemu, "-accel", "tcg", "-m", "64", "-machine", "q35", "-display", "none", "-net", "none",
-		"-chardev", "socket,id=c,path="+d.socket, "-device", "vhost-user-fs-pci,chardev=c,tag=t")
-	var out bytes.Buffer
-	vm.Stdout, vm.Stderr = &out, &out
-	go vm.Run()
-	status := d.wait()
+	cfg := guest(lab.QEMU, d, "true")
+	var console logBuffer
+	cfg.Console = &console
+	vm := make(chan struct{})
+	go func() {
+		defer close(vm)
+		lab.Run(ctx, cfg)
+	}()
+	select {
+	case err := <-d.exited:
+		d.exited <- err
+	case <-vm:
+	case <-time.After(4 * patience):
+		t.Errorf("the daemon does not end:\n%s", tail(&console))
+	}
 	cancel()
-	if status != 1 {
+	<-vm
+	if status := d.wait(); status != 1 {
 		t.Errorf("exit status %d, want 1", status)
 	}
-	if log := d.log.String(); !strings.Contains(log, "share=on") {
-		t.Errorf("nothing says what to do:\n%s\nQEMU:\n%s", log, &out)
+	if log := d.log.String(); strings.Count(log, "share=on") != 1 {
+		t.Errorf("want one line that says what to do:\n%s\nVM:\n%s", log, tail(&console))
 	}
 }
 

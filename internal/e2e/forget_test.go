@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/isthmus-fs/isthmus/fuse"
 	"github.com/isthmus-fs/isthmus/internal/lab"
 	"github.com/isthmus-fs/isthmus/passthrough"
@@ -20,6 +22,10 @@ import (
 // the descriptors are back. It holds for nodes with handles and for those that
 // each keep a descriptor.
 func TestGuestForgetsEverything(t *testing.T) {
+	limit := unix.Rlimit{Cur: 250_000, Max: 250_000}
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatalf("raise the limit of open files: %v", err)
+	}
 	dir := t.TempDir()
 	const dirs, files = 100, 1000
 	for i := range dirs {

@@ -16,60 +16,72 @@ import (
 // the way in the others: two guests, each with a daemon of its own on the same
 // directory, and the host.
 func TestLocksHoldBetweenGuestsAndHost(t *testing.T) {
-	dir := t.TempDir()
-	name := filepath.Join(dir, "f")
-	if err := os.WriteFile(name, nil, 0o666); err != nil {
-		t.Fatal(err)
-	}
-	// The first guest holds an flock lock while it waits for its input.
-	in, typing, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer in.Close()
-	holder := guest(lab.UML, serve(t, dir, "--flock", "--posix-locks"),
-		sh("exec 3>"+mountedAt+"/f; flock -x 3; echo locked; read go")...)
-	holder.Stdin = in
-	locked := make(chan struct{})
-	holder.Stdout = writerFunc(func(p []byte) {
-		if strings.Contains(string(p), "locked") {
-			close(locked)
-		}
-	})
-	ended := make(chan error, 1)
-	go func() {
-		_, err := lab.Run(t.Context(), holder)
-		ended <- err
-	}()
-	select {
-	case <-locked:
-	case err := <-ended:
-		t.Fatalf("the first guest ended: %v", err)
-	}
+	for kind, onHost := range map[string]func(fd int) error{
+		"flock": func(fd int) error { return unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB) },
+		"posix": func(fd int) error {
+			return unix.FcntlFlock(uintptr(fd), unix.F_OFD_SETLK, &unix.Flock_t{Type: unix.F_WRLCK})
+		},
+	} {
+		t.Run(kind, func(t *testing.T) {
+			dir := t.TempDir()
+			f, err := os.Create(filepath.Join(dir, "f"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer f.Close()
+			second := serve(t, dir, "--flock", "--posix-locks")
+			tryInSecond := func() string { return run(t, lockGuest(second, kind)) }
 
-	f, err := os.Open(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != syscall.EWOULDBLOCK {
-		t.Errorf("the host's flock: %v, want EWOULDBLOCK", err)
-	}
-	second := serve(t, dir, "--flock", "--posix-locks")
-	out := run(t, guest(lab.UML, second, sh("exec 3>"+mountedAt+"/f; flock -xn 3 && echo got it || echo busy")...))
-	if out != "busy\n" {
-		t.Errorf("the second guest says %q, want busy", out)
-	}
+			// The first guest holds the lock while it waits for its input.
+			in, typing, err := os.Pipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer in.Close()
+			holder := lockGuest(serve(t, dir, "--flock", "--posix-locks"), kind)
+			holder.Stdin = in
+			locked := make(chan struct{})
+			holder.Stdout = writerFunc(func(p []byte) {
+				if strings.Contains(string(p), "locked") {
+					close(locked)
+				}
+			})
+			ended := make(chan error, 1)
+			go func() {
+				_, err := lab.Run(t.Context(), holder)
+				ended <- err
+			}()
+			select {
+			case <-locked:
+			case err := <-ended:
+				t.Fatalf("the first guest ended: %v", err)
+			}
 
-	typing.Close()
-	if err := <-ended; err != nil {
-		t.Fatal(err)
+			if err := onHost(int(f.Fd())); err != syscall.EAGAIN {
+				t.Errorf("the host's lock: %v, want EAGAIN", err)
+			}
+			if out := tryInSecond(); out != "busy\n" {
+				t.Errorf("the second guest says %q, want busy", out)
+			}
+			typing.Close()
+			if err := <-ended; err != nil {
+				t.Fatal(err)
+			}
+			if out := tryInSecond(); out != "locked\n" {
+				t.Errorf("the second guest says %q after the first has gone, want locked", out)
+			}
+			if err := onHost(int(f.Fd())); err != nil {
+				t.Errorf("the host's lock after both guests have gone: %v", err)
+			}
+			if out := tryInSecond(); out != "busy\n" {
+				t.Errorf("the second guest says %q while the host holds the lock, want busy", out)
+			}
+		})
 	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		t.Errorf("the host's flock after the guest's end: %v", err)
-	}
-	out = run(t, guest(lab.UML, second, sh("exec 3>"+mountedAt+"/f; flock -xn 3 && echo got it || echo busy")...))
-	if out != "busy\n" {
-		t.Errorf("the second guest says %q while the host holds the lock, want busy", out)
-	}
+}
+
+func lockGuest(d *daemon, kind string) lab.Config {
+	cfg := guest(lab.UML, d, "/holdlock", kind, mountedAt+"/f")
+	cfg.Files = []lab.File{{Path: "/holdlock", Source: holdLock, Mode: 0o755}}
+	return cfg
 }

@@ -12,6 +12,7 @@ import (
 var (
 	isthmus   string // cmd/isthmus
 	guestTest string // the tests of internal/guesttest
+	holdLock  string // internal/e2e/holdlock
 )
 
 func TestMain(m *testing.M) {
@@ -24,8 +25,10 @@ func TestMain(m *testing.M) {
 		defer os.RemoveAll(dir)
 		isthmus = filepath.Join(dir, "isthmus")
 		guestTest = filepath.Join(dir, "guest.test")
+		holdLock = filepath.Join(dir, "holdlock")
 		for _, build := range [][]string{
 			{"build", "-o", isthmus, "../../cmd/isthmus"},
+			{"build", "-o", holdLock, "./holdlock"},
 			{"test", "-c", "-o", guestTest, "../guesttest"},
 		} {
 			cmd := exec.Command("go", build...)

@@ -14,20 +14,24 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// agentPrefix marks the agent's own words on the guest's console.
-const agentPrefix = "isthmus guest: "
+// What marks the agent's own words on the guest's console: why the guest ends,
+// and what it goes on in spite of.
+const (
+	agentPrefix  = "isthmus guest: "
+	agentWarning = "isthmus guest, warning: "
+)
 
 // MaybeInit turns the process into the agent of a guest if it was started as
 // one, which it knows by being process 1 under the agent's own path; it then
-// does not return. It does the same for the helper that Run starts some guests
-// through. Otherwise it does nothing. A program that calls [Run] without naming
+// does not return. It does the same for the helper that Run starts
+// User-Mode Linux through. Otherwise it does nothing. A program that calls [Run] without naming
 // another agent calls MaybeInit before anything else.
 func MaybeInit() {
 	if !IsInit(os.Getpid(), os.Args) {
 		return
 	}
-	if os.Args[0] == shimName {
-		runShim(os.Args[1:])
+	if os.Args[0] == keeperName {
+		keep(os.Args[1:])
 	}
 	a := &agent{bye: make(chan struct{})}
 	if err := a.run(); err != nil {
@@ -43,7 +47,7 @@ func IsInit(pid int, args []string) bool {
 	if len(args) == 0 {
 		return false
 	}
-	return pid == 1 && args[0] == agentPath || args[0] == shimName && len(args) > 1
+	return pid == 1 && args[0] == agentPath || args[0] == keeperName && len(args) > 2
 }
 
 // agent is the first process of a guest.
@@ -245,7 +249,7 @@ func (a *agent) serveHost(c *command) {
 		t, payload, err := a.in.next()
 		if err != nil {
 			if !errors.Is(err, io.EOF) {
-				fmt.Fprintf(os.Stderr, "\n%slink to the host: %v\n", agentPrefix, err)
+				fmt.Fprintf(os.Stderr, "\n%slink to the host: %v\n", agentWarning, err)
 			}
 			return
 		}

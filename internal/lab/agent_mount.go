@@ -155,11 +155,12 @@ func switchRoot(dir string) error {
 // unmountShares takes the shares away again, the last first, so that their
 // back ends see an orderly end. One that is busy is only flushed.
 func (a *agent) unmountShares() {
+	unix.Chdir("/") // the command's working directory may lie in one
 	unix.Sync()
 	for i := len(a.order.Mounts) - 1; i >= 0; i-- {
 		m := a.order.Mounts[i]
 		if err := unix.Unmount(m.Dir, 0); err != nil {
-			fmt.Fprintf(os.Stderr, "\n%sunmount %s: %v\n", agentPrefix, m.Dir, err)
+			fmt.Fprintf(os.Stderr, "\n%sunmount %s: %v\n", agentWarning, m.Dir, err)
 			unix.Unmount(m.Dir, unix.MNT_DETACH)
 		}
 	}

@@ -114,8 +114,9 @@ type Config struct {
 	// it at a reboot is lost.
 	Reboots int
 
-	// BootTimeout bounds the time from the start, or from a reboot, to the
-	// agent's first sign of life. Zero means two minutes.
+	// BootTimeout bounds the time from the start, or from the end of a command
+	// after which the guest reboots, to the agent's first sign of life. Zero
+	// means two minutes.
 	BootTimeout time.Duration
 	// Agent is the program that becomes the guest's first process: one that
 	// calls [MaybeInit] first in main, and is linked statically. "" means the

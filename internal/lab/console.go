@@ -3,6 +3,7 @@ package lab
 import (
 	"bytes"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 )
@@ -33,7 +34,14 @@ func (c *console) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// lines returns the last n lines that are not empty, without carriage returns
+// harmless are the beginnings of lines that User-Mode Linux prints in every
+// run: it has no directory for a management console, and no disk.
+var harmless = []string{
+	"make_umid - ", "Failed to initialize umid", "remove_umid_dir - ",
+	"mmapper_init - ", "Failed to initialize ubd device ",
+}
+
+// lines returns the last n lines that say something, without carriage returns
 // and other control characters.
 func (c *console) lines(n int) []string {
 	c.mu.Lock()
@@ -47,7 +55,8 @@ func (c *console) lines(n int) []string {
 			}
 			return r
 		}, line)
-		if strings.TrimSpace(line) != "" {
+		says := func(prefix string) bool { return strings.HasPrefix(line, prefix) }
+		if strings.TrimSpace(line) != "" && !slices.ContainsFunc(harmless, says) {
 			lines = append(lines, line)
 		}
 	}

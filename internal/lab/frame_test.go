@@ -74,11 +74,11 @@ func FuzzSession(f *testing.F) {
 	add(hello, frame(frameCredit, "\xff\xff\xff\xff"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		cfg := Config{Args: []string{"true"}, Reboots: 1}.withDefaults()
-		booted := make(chan struct{}, 2)
+		up := make(chan bool, 2*(cfg.Reboots+1))
 		s := newSession(&cfg, struct {
 			io.Reader
 			io.Writer
-		}{bytes.NewReader(data), io.Discard}, &console{to: io.Discard}, booted)
+		}{bytes.NewReader(data), io.Discard}, &console{to: io.Discard}, up)
 		end := make(chan error, 1)
 		s.serve(end)
 		err := <-end

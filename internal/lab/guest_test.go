@@ -1,12 +1,14 @@
 package lab_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -17,7 +19,20 @@ import (
 	"github.com/isthmus-fs/isthmus/internal/lab/labtest"
 )
 
-func TestMain(m *testing.M) { labtest.Main(m) }
+// victim, in the environment, makes the test program start a guest of this
+// kind and wait to be killed.
+const victim = "ISTHMUS_LAB_VICTIM"
+
+func TestMain(m *testing.M) {
+	if kind, err := lab.ParseKind(os.Getenv(victim)); err == nil {
+		_, err := lab.Run(context.Background(), lab.Config{
+			Kind: kind, Args: []string{"sh", "-c", "echo up; sleep 1000"}, Stdout: os.Stdout, KernelArgs: os.Args[1:],
+		})
+		fmt.Println(err)
+		return
+	}
+	labtest.Main(m)
+}
 
 // output is what a guest's command left.
 type output struct {
@@ -240,6 +255,39 @@ func TestStopped(t *testing.T) {
 		if left := listTemp(t); !slices.Equal(files, left) {
 			t.Errorf("files before %v and after %v", files, left)
 		}
+	})
+}
+
+// TestKilled kills the program that has started a guest, which then cannot
+// stop it.
+func TestKilled(t *testing.T) {
+	eachKind(t, func(t *testing.T, kind lab.Kind) {
+		mark := fmt.Sprintf("labtest.killed=%d.%v", os.Getpid(), kind)
+		cmd := exec.Command(os.Args[0], mark)
+		cmd.Env = append(os.Environ(), victim+"="+kind.String())
+		out, err := cmd.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		line, err := bufio.NewReader(out).ReadString('\n')
+		if line != "up\n" {
+			t.Errorf("the program said %q, %v", line, err)
+		}
+		if len(processes(t, mark)) < 2 {
+			t.Error("no guest to be found")
+		}
+		cmd.Process.Kill()
+		cmd.Wait()
+		for range 1000 {
+			if len(processes(t, mark)) == 0 {
+				return
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		t.Errorf("still there: processes %v", processes(t, mark))
 	})
 }
 

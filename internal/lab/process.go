@@ -20,10 +20,15 @@ type process struct {
 	reaped bool // pid may belong to another process
 }
 
-// startProcess starts cmd. Its group dies when the program of the group does,
-// when kill is called, or with this process.
-func startProcess(cmd *exec.Cmd) (*process, error) {
-	cmd.SysProcAttr = &unix.SysProcAttr{Setpgid: true, Pdeathsig: unix.SIGKILL}
+// startProcess starts cmd. Its group dies when the program of the group does
+// or when kill is called. Should this process die first, the program of the
+// group is killed, unless kept says that it sees to that, and to the others of
+// its group, itself.
+func startProcess(cmd *exec.Cmd, kept bool) (*process, error) {
+	cmd.SysProcAttr = &unix.SysProcAttr{Setpgid: true}
+	if !kept {
+		cmd.SysProcAttr.Pdeathsig = unix.SIGKILL
+	}
 	p := &process{ended: make(chan struct{})}
 	started := make(chan error)
 	go func() {

@@ -70,14 +70,15 @@ func checkSocket(s Share) error {
 
 // guest is a guest that has been started.
 type guest struct {
-	cfg     *Config
-	tools   *Tools
-	direct  bool
-	proc    *process
-	link    *os.File
-	console console
-	drained chan struct{} // closed when the console has been read to its end
-	output  *os.File      // what is read as the console
+	cfg      *Config
+	tools    *Tools
+	direct   bool
+	proc     *process
+	link     *os.File
+	console  console
+	lifeline *os.File      // the keeper lives as long as this is open; nil without keeper
+	drained  chan struct{} // closed when the console has been read to its end
+	output   *os.File      // what is read as the console
 }
 
 // start starts the guest's process with its files. What it opened is closed
@@ -100,8 +101,7 @@ func (g *guest) start(mods *modules) (err error) {
 	g.link, g.output = link, output
 	defer func() {
 		if err != nil {
-			link.Close()
-			output.Close()
+			g.closeFiles()
 		}
 	}()
 	inherited := []*os.File{guestLink}
@@ -115,17 +115,24 @@ func (g *guest) start(mods *modules) (err error) {
 	}
 	program, args := commandLine(g.cfg, g.tools, g.direct)
 	cmd := exec.Command(program, args...)
-	if g.cfg.Kind == UML && LacksAVX(g.tools.Release) {
-		cmd.Args = append([]string{shimName}, cmd.Args...)
+	if g.cfg.Kind == UML {
 		if cmd.Path, err = agentProgram(g.cfg.Agent); err != nil {
 			return err
 		}
+		cmd.Args = keeperArgs(g.tools.Release, program, args)
+		lifelineEnd, lifeline, err := os.Pipe()
+		if err != nil {
+			return err
+		}
+		files.add(lifelineEnd)
+		inherited = append(inherited, lifelineEnd)
+		g.lifeline = lifeline
 	}
 	cmd.ExtraFiles = inherited
 	cmd.Stdout, cmd.Stderr = guestOutput, guestOutput
 	cmd.Env = append(os.Environ(), "TMPDIR="+umlTemp())
 	cmd.Dir = "/"
-	if g.proc, err = startProcess(cmd); err != nil {
+	if g.proc, err = startProcess(cmd, g.lifeline != nil); err != nil {
 		return fmt.Errorf("start %s: %w", program, err)
 	}
 	g.drained = make(chan struct{})
@@ -141,13 +148,22 @@ func (g *guest) stop() {
 	g.proc.stop()
 	g.link.Close()
 	<-g.drained
-	g.output.Close()
+	g.closeFiles()
+}
+
+// closeFiles closes our ends of the guest's files.
+func (g *guest) closeFiles() {
+	for _, f := range []*os.File{g.link, g.output, g.lifeline} {
+		if f != nil {
+			f.Close()
+		}
+	}
 }
 
 // wait waits for the command and for the guest to end.
 func (g *guest) wait(ctx context.Context) (Result, error) {
-	booted := make(chan struct{}, 1)
-	s := newSession(g.cfg, g.link, &g.console, booted)
+	up := make(chan bool, 1)
+	s := newSession(g.cfg, g.link, &g.console, up)
 	sessionEnd := make(chan error, 1)
 	go s.serve(sessionEnd)
 
@@ -158,10 +174,12 @@ func (g *guest) wait(ctx context.Context) (Result, error) {
 	}
 	for {
 		select {
-		case <-booted:
-			// From here only the caller knows how long is too long, until the
-			// next boot, which ends with the next sign of life.
+		case isUp := <-up:
+			// From here only the caller knows how long is too long.
 			boot.Stop()
+			if !isUp {
+				boot.Reset(g.cfg.BootTimeout)
+			}
 		case <-boot.C:
 			return Result{}, g.fail(fmt.Sprintf("the guest did not come up within %v", g.cfg.BootTimeout), nil)
 		case <-ctx.Done():

@@ -15,7 +15,7 @@ type session struct {
 	cfg     *Config
 	link    io.ReadWriter
 	console *console
-	booted  chan<- struct{} // gets one value at each sign of life after a boot
+	up      chan<- bool // gets true when the guest has booted, false when it is to reboot
 
 	to      *windowWriter // to the guest, below out
 	out     frameWriter
@@ -25,8 +25,8 @@ type session struct {
 	result  Result
 }
 
-func newSession(cfg *Config, link io.ReadWriter, console *console, booted chan<- struct{}) *session {
-	s := &session{cfg: cfg, link: link, console: console, booted: booted, to: newWindowWriter(link)}
+func newSession(cfg *Config, link io.ReadWriter, console *console, up chan<- bool) *session {
+	s := &session{cfg: cfg, link: link, console: console, up: up, to: newWindowWriter(link)}
 	s.out.w = s.to
 	return s
 }
@@ -110,7 +110,7 @@ func (s *session) hello(payload []byte) error {
 	if err != nil {
 		return err
 	}
-	s.booted <- struct{}{}
+	s.up <- true
 	s.running = true
 	s.to.open(linkWindow[s.cfg.Kind])
 	first := s.boot == 1
@@ -136,6 +136,8 @@ func (s *session) exit(payload []byte) (last bool, err error) {
 	last = e.Code != 0 || s.boot > s.cfg.Reboots
 	if last {
 		s.ended.Store(true)
+	} else {
+		s.up <- false
 	}
 	// Tell the agent that its last word has arrived. If that fails the guest
 	// is going away anyway.

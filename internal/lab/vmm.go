@@ -11,8 +11,9 @@ import (
 // Numbers of the files a guest process inherits, in this order after the
 // standard streams.
 const (
-	fdLink   = 3 // its end of the link, a socket
-	fdInitrd = 4
+	fdLink     = 3 // its end of the link, a socket
+	fdInitrd   = 4
+	fdLifeline = 5 // of the keeper only: a pipe that ends with the program
 )
 
 // linkPort is the name of the virtio-serial port that carries the link.

@@ -172,6 +172,11 @@ func (h *host) symlink(target, p string) (attr, syscall.Errno) {
 
 func (h *host) link(old, p string) (attr, syscall.Errno) {
 	return h.make(old, func(oldDir int, oldLast string) error {
+		// As linkat(2), which finds the old name before the new one's parent.
+		var st unix.Stat_t
+		if err := unix.Fstatat(oldDir, oldLast, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+			return err
+		}
 		return errOrNil(h.in(p, func(dir int, last string) error {
 			return unix.Linkat(oldDir, oldLast, dir, last, 0)
 		}))
@@ -217,6 +222,9 @@ func (h *host) setattr(p string, change vfs.SetAttr) (attr, syscall.Errno) {
 			}
 		}
 		if change.Valid&vfs.SetSize != 0 {
+			if err := refuseSpecial(dir, last); err != nil {
+				return err
+			}
 			fd, err := unix.Openat(dir, last, unix.O_WRONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 			if err != nil {
 				return err
@@ -297,9 +305,28 @@ func (h *host) removexattr(p, attrName string) syscall.Errno {
 	})
 }
 
+// refuseSpecial is ENXIO for pipes, sockets and device nodes. The suite makes
+// such with any number, and to open one could do harm to the host.
+func refuseSpecial(dir int, last string) error {
+	var st unix.Stat_t
+	if err := unix.Fstatat(dir, last, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return nil
+	}
+	switch st.Mode & unix.S_IFMT {
+	case unix.S_IFREG, unix.S_IFDIR, unix.S_IFLNK:
+		return nil
+	}
+	return unix.ENXIO
+}
+
 func (h *host) open(p string, flags int, mode uint32) (file, syscall.Errno) {
 	f := &hostFile{h: h}
 	errno := h.in(p, func(dir int, last string) (err error) {
+		if flags&unix.O_DIRECTORY == 0 && flags&(unix.O_CREAT|unix.O_EXCL) != unix.O_CREAT|unix.O_EXCL {
+			if err := refuseSpecial(dir, last); err != nil {
+				return err
+			}
+		}
 		f.fd, err = unix.Openat(dir, last, flags|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, mode)
 		return err
 	})

@@ -18,9 +18,15 @@ func identityScenarios(s *suite) []scenario {
 		ops := []op{
 			by(who, mkfile(dir+"/file", "x", 0o666)), stat(dir + "/file"), by(who, mkdir(dir+"/dir", 0o777)), stat(dir + "/dir"),
 			by(who, symlink("t", dir+"/link")), stat(dir + "/link"), by(who, mknod(dir+"/reg", unix.S_IFREG|0o666, 0)), stat(dir + "/reg"),
-			by(who, mkfile(dir+"/set", "", 0o6777)), stat(dir + "/set"), by(who, mkfile(dir+"/setgid", "", 0o2755)), stat(dir + "/setgid"),
-			by(who, mkfile(dir+"/setnox", "", 0o2644)), stat(dir + "/setnox"),
 			by(who, mkdir(dir+"/dirset", 0o3777)), stat(dir + "/dirset"), stat(dir),
+		}
+		if who.umask == 0 || s.feat.Has(vfs.FeatDontMask) {
+			// Whether setgid stays depends on the mode before the umask,
+			// which a file system that does not apply it never sees: there
+			// the guest's kernel takes it away.
+			ops = append(ops,
+				by(who, mkfile(dir+"/set", "", 0o6777)), stat(dir+"/set"), by(who, mkfile(dir+"/setgid", "", 0o2755)), stat(dir+"/setgid"),
+				by(who, mkfile(dir+"/setnox", "", 0o2644)), stat(dir+"/setnox"))
 		}
 		if s.Lacks&NoSpecial == 0 {
 			ops = append(ops, by(who, mknod(dir+"/fifo", unix.S_IFIFO|0o666, 0)), stat(dir+"/fifo"), by(who, mknod(dir+"/sock", unix.S_IFSOCK|0o666, 0)))
@@ -73,6 +79,14 @@ func identityScenarios(s *suite) []scenario {
 // that an identity does not outlive its call.
 func (s *suite) testIdentityKept(t *testing.T) {
 	c := s.root(t)
+	if _, errno := c.mkdir("shared", 0o777); errno != 0 {
+		t.Fatal(errno)
+	}
+	shared := c.mustWalk("shared")
+	defer c.put(shared)
+	c = s.session(shared)
+	c.t = t
+	defer c.end()
 	user := c.as(caller{uid: 1234, gid: 1234, groups: []uint32{5678}}).(*session)
 	f, errno := c.open("roots", creat|rdwr, 0o666)
 	if errno != 0 {

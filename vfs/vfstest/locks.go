@@ -243,15 +243,11 @@ func (l *lockTest) onHost() {
 	l.expect(l.a, posix(501, unix.F_UNLCK, 0, vfs.MaxLockEnd), 0)
 }
 
+// refused asks for what is no lock. A guest's kernel checks how the file was
+// opened.
 func (l *lockTest) refused() {
-	r := l.open(rdonly)
-	defer r.close()
-	w := l.open(wronly)
-	defer w.close()
-	l.expect(r, posix(601, unix.F_WRLCK, 0, 0), syscall.EBADF)
-	l.expect(w, posix(601, unix.F_RDLCK, 0, 0), syscall.EBADF)
 	l.expect(l.a, posix(601, 7, 0, 0), syscall.EINVAL)
-	for _, x := range [][2]uint64{{10, 9}, {1 << 63, 1<<64 - 1}, {0, 1 << 63}, {1<<64 - 1, 0}} {
+	for _, x := range [][2]uint64{{10, 9}, {1 << 63, 1<<64 - 1}, {1<<64 - 1, 0}} {
 		if errno := l.set(l.a, posix(601, unix.F_WRLCK, x[0], x[1])); errno != syscall.EINVAL && errno != syscall.EOVERFLOW {
 			l.t.Errorf("Setlk of %#x..%#x: %s, want EINVAL or EOVERFLOW", x[0], x[1], errnoName(errno))
 		}

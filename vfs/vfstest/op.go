@@ -122,7 +122,7 @@ func mknod(p string, mode, rdev uint32) op {
 }
 
 func symlink(target, p string) op {
-	return onAttr(func(a *actor) (attr, syscall.Errno) { return a.symlink(target, p) }, "symlink(%q, %q)", brief(target), p)
+	return onAttr(func(a *actor) (attr, syscall.Errno) { return a.symlink(target, p) }, "symlink(%s, %q)", brief(target), p)
 }
 
 func readlink(p string) op {
@@ -202,7 +202,7 @@ func changeText(c vfs.SetAttr) string {
 }
 
 func getxattr(p, attrName string, size int) op {
-	return op{text: fmt.Sprintf("getxattr(%q, %q, %d)", p, brief(attrName), size), run: func(a *actor) (any, syscall.Errno) {
+	return op{text: fmt.Sprintf("getxattr(%q, %s, %d)", p, brief(attrName), size), run: func(a *actor) (any, syscall.Errno) {
 		v, n, errno := a.getxattr(p, attrName, size)
 		return fmt.Sprint(n, " ", brief(v)), errno
 	}}
@@ -217,11 +217,11 @@ func listxattr(p string, size int) op {
 
 func setxattr(p, attrName, value string, flags uint32) op {
 	return onErrno(func(a *actor) syscall.Errno { return a.setxattr(p, attrName, value, flags) },
-		"setxattr(%q, %q, %s, %d)", p, brief(attrName), brief(value), flags)
+		"setxattr(%q, %s, %s, %d)", p, brief(attrName), brief(value), flags)
 }
 
 func removexattr(p, attrName string) op {
-	return onErrno(func(a *actor) syscall.Errno { return a.removexattr(p, attrName) }, "removexattr(%q, %q)", p, brief(attrName))
+	return onErrno(func(a *actor) syscall.Errno { return a.removexattr(p, attrName) }, "removexattr(%q, %s)", p, brief(attrName))
 }
 
 func readdir(p string) op {

@@ -1,6 +1,7 @@
 package vfstest
 
 import (
+	"flag"
 	"strings"
 	"syscall"
 	"testing"
@@ -14,6 +15,11 @@ import (
 // testSequences runs random sequences of operations on both sides. What fails
 // is made as short as it can be before it is reported.
 func (s *suite) testSequences(t *testing.T) {
+	// What failed is printed in full, and with the seed that finds it again. A
+	// file of it in the source tree of whoever uses the suite is too much.
+	if err := flag.Set("rapid.nofailfile", "true"); err != nil {
+		t.Fatal(err)
+	}
 	sequences := rapid.Custom(func(t *rapid.T) op {
 		return randomOp(func(n int) int { return rapid.IntRange(0, n-1).Draw(t, "choice") }, s.Lacks)
 	})
@@ -25,7 +31,7 @@ func (s *suite) testSequences(t *testing.T) {
 		// A failed check ends by a panic, and leaves the file system to the
 		// next.
 		defer st.done(t)
-		r := newRace(t, st.got, st.want, s.Lacks)
+		r := newPair(t, st.got, st.want, s.Lacks)
 		defer r.close()
 		for _, o := range rapid.SliceOfN(sequences, 1, 60).Draw(t, "operations") {
 			o.free = true

@@ -61,7 +61,7 @@ func (s *suite) testReads(t *testing.T) {
 	c := s.root(t)
 	tree := snapshot(t, want, s.Lacks)
 	compareTrees(t, "through the file system", snapshot(t, c, s.Lacks), tree)
-	r := newRace(t, c, want, s.Lacks)
+	r := newPair(t, c, want, s.Lacks)
 	for _, o := range []op{
 		mtime("some"), mtime("link"), cat("deep/hard"), readlink("deep/dangling"), readdir("full"), readdir("deep"),
 		open("f", "large", rdonly, 0), pread("f", 100, 0), pread("f", 100, 1<<20-50), pread("f", 10, 1<<20+3), fstat("f"), closeFile("f"),

@@ -17,28 +17,28 @@ const (
 func renameScenarios(s *suite) []scenario {
 	lacks := s.Lacks
 	// Each pair of kinds: the host says which may replace which.
-	kinds := func() []op {
-		ops := []op{
-			mkfile("file", "f", 0o644), mkdir("empty", 0o755), mkdir("full", 0o755), mkfile("full/x", "", 0o644), symlink("t", "link"),
-		}
-		if lacks&NoSpecial == 0 {
-			ops = append(ops, mknod("fifo", unix.S_IFIFO|0o644, 0))
-		} else {
-			ops = append(ops, mkfile("fifo", "", 0o644))
-		}
-		return ops
+	kinds := []struct {
+		name string
+		make func(p string) []op
+	}{
+		{"absent", func(string) []op { return nil }},
+		{"file", func(p string) []op { return []op{mkfile(p, p, 0o644)} }},
+		{"empty", func(p string) []op { return []op{mkdir(p, 0o755)} }},
+		{"full", func(p string) []op { return []op{mkdir(p, 0o755), mkfile(p+"/x", "", 0o644)} }},
+		{"link", func(p string) []op { return []op{symlink("t", p)} }},
+		{"fifo", func(p string) []op { return []op{mknod(p, unix.S_IFIFO|0o644, 0)} }},
 	}
-	names := []string{"file", "empty", "full", "link", "fifo", "absent"}
+	if lacks&NoSpecial != 0 {
+		kinds = kinds[:len(kinds)-1]
+	}
 	all := func(flags uint32) []op {
 		var ops []op
-		for i, from := range names {
-			for j, to := range names {
-				dir := string(rune('a'+i)) + string(rune('a'+j))
-				ops = append(ops, mkdir(dir, 0o755))
-				for _, o := range kinds() {
-					ops = append(ops, o.in(dir))
-				}
-				ops = append(ops, whatever(rename(dir+"/"+from, dir+"/"+to, flags)))
+		for _, from := range kinds {
+			for _, to := range kinds {
+				a, b := from.name+" to "+to.name, "over "+from.name+" to "+to.name
+				ops = append(ops, from.make(a)...)
+				ops = append(ops, to.make(b)...)
+				ops = append(ops, whatever(rename(a, b, flags)))
 			}
 		}
 		return ops
@@ -100,36 +100,4 @@ func renameScenarios(s *suite) []scenario {
 		}
 	}
 	return list
-}
-
-// in moves an op into a directory; only for those that make a name.
-func (o op) in(dir string) op {
-	run := o.run
-	o.text = dir + "/: " + o.text
-	o.run = func(a *actor) (any, syscall.Errno) {
-		return run(&actor{system: below{a.system, dir}, files: a.files})
-	}
-	return o
-}
-
-// below is a system with its paths taken from one of its directories.
-type below struct {
-	system
-	dir string
-}
-
-func (b below) open(p string, flags int, mode uint32) (file, syscall.Errno) {
-	return b.system.open(b.dir+"/"+p, flags, mode)
-}
-
-func (b below) mkdir(p string, mode uint32) (attr, syscall.Errno) {
-	return b.system.mkdir(b.dir+"/"+p, mode)
-}
-
-func (b below) mknod(p string, mode, rdev uint32) (attr, syscall.Errno) {
-	return b.system.mknod(b.dir+"/"+p, mode, rdev)
-}
-
-func (b below) symlink(target, p string) (attr, syscall.Errno) {
-	return b.system.symlink(target, b.dir+"/"+p)
 }

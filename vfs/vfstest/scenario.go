@@ -21,7 +21,7 @@ type scenario struct {
 func (s *suite) playOne(t *testing.T, ops []op, g guest) {
 	st := s.newStage(t, g)
 	defer st.done(t)
-	r := newRace(t, st.got, st.want, s.Lacks)
+	r := newPair(t, st.got, st.want, s.Lacks)
 	defer r.close()
 	for _, o := range ops {
 		r.step(o)
@@ -29,20 +29,20 @@ func (s *suite) playOne(t *testing.T, ops []op, g guest) {
 	r.compare(st.back)
 }
 
-// race runs two systems side by side.
-type race struct {
+// pair runs two systems side by side.
+type pair struct {
 	t         reporter
 	got, want *actor
 	lacks     Lack
 	steps     int
 }
 
-func newRace(t reporter, got, want system, lacks Lack) *race {
-	return &race{t: t, got: newActor(got), want: newActor(want), lacks: lacks}
+func newPair(t reporter, got, want system, lacks Lack) *pair {
+	return &pair{t: t, got: newActor(got), want: newActor(want), lacks: lacks}
 }
 
 // step makes one operation on both sides and compares what comes of it.
-func (r *race) step(o op) {
+func (r *pair) step(o op) {
 	r.t.Helper()
 	r.steps++
 	if len(o.text) > 400 {
@@ -64,14 +64,14 @@ func (r *race) step(o op) {
 }
 
 // close closes the files that are still open.
-func (r *race) close() {
+func (r *pair) close() {
 	r.got.end()
 	r.want.end()
 }
 
 // compare compares the trees as they are, with the files still open. back is
 // the directory behind the first system, or nil.
-func (r *race) compare(back *host) {
+func (r *pair) compare(back *host) {
 	r.t.Helper()
 	want := snapshot(r.t, r.want.system, r.lacks)
 	compareTrees(r.t, "through the file system", snapshot(r.t, r.got.system, r.lacks), want)

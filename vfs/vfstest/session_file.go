@@ -45,6 +45,9 @@ func (c *session) openNode(node vfs.NodeID, a attr, flags int) (file, syscall.Er
 	f := &openFile{c: c, node: node, flags: flags}
 	var out vfs.Opened
 	writes := flags&unix.O_ACCMODE != unix.O_RDONLY || flags&unix.O_TRUNC != 0
+	if flags&unix.O_DIRECTORY != 0 && !a.isType(unix.S_IFDIR) {
+		return nil, syscall.ENOTDIR
+	}
 	switch a.Mode & unix.S_IFMT {
 	case unix.S_IFDIR:
 		if writes {
@@ -57,9 +60,6 @@ func (c *session) openNode(node vfs.NodeID, a attr, flags int) (file, syscall.Er
 	case unix.S_IFLNK:
 		return nil, syscall.ELOOP
 	case unix.S_IFREG:
-		if flags&unix.O_DIRECTORY != 0 {
-			return nil, syscall.ENOTDIR
-		}
 	default:
 		return nil, syscall.ENXIO
 	}
@@ -158,6 +158,12 @@ func (f *openFile) close() syscall.Errno {
 
 // pread reads into two pieces, so that the order of pieces counts.
 func (f *openFile) pread(n int, off uint64) (string, syscall.Errno) {
+	switch {
+	case f.dir:
+		return "", syscall.EISDIR
+	case n == 0 && f.flags&unix.O_ACCMODE == unix.O_WRONLY:
+		return "", syscall.EBADF // no file system is asked for nothing
+	}
 	buf, got := make([]byte, n), 0
 	errno := f.try(func(r *vfs.Request) (errno syscall.Errno) {
 		iov := []unix.Iovec{oslib.Iov(buf[:n/3]), oslib.Iov(buf[n/3:])}
@@ -171,6 +177,9 @@ func (f *openFile) pread(n int, off uint64) (string, syscall.Errno) {
 }
 
 func (f *openFile) pwrite(data string, off uint64) (int, syscall.Errno) {
+	if data == "" && f.flags&unix.O_ACCMODE == unix.O_RDONLY {
+		return 0, syscall.EBADF
+	}
 	buf, put := []byte(data), 0
 	var flags vfs.WriteFlags
 	if f.c.kills() {

@@ -201,10 +201,6 @@ type suite struct {
 	feat   vfs.Features
 	fds    int // descriptors the file system held when it was idle
 	serial int // names the directories of scenarios
-
-	// Without an FS the scenarios are played on two directories, of which one
-	// may be seen through wrap: a test of the suite itself.
-	wrap func(system) system
 }
 
 // begin opens a session and arranges for its end.
@@ -285,7 +281,8 @@ type stage struct {
 	done func(reporter)
 }
 
-// newStage makes a directory for a scenario on both sides.
+// newStage makes a directory for a scenario on both sides. Without a file system
+// both sides are host directories: a test of the scenarios themselves.
 func (s *suite) newStage(t reporter, g guest) *stage {
 	t.Helper()
 	s.serial++
@@ -302,9 +299,6 @@ func (s *suite) newStage(t reporter, g guest) *stage {
 		}
 		st.back = newHost(t, back)
 		st.got = st.back
-		if s.wrap != nil {
-			st.got = s.wrap(st.back)
-		}
 		st.done = func(reporter) {
 			st.want.end()
 			st.back.end()

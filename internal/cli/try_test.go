@@ -1,0 +1,120 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/isthmus-fs/isthmus/internal/lab"
+	"github.com/isthmus-fs/isthmus/internal/lab/labtest"
+)
+
+func TestMain(m *testing.M) { labtest.Main(m) }
+
+// TestTry shares a directory with a guest of each kind and looks at both ends
+// of it.
+func TestTry(t *testing.T) {
+	for _, kind := range []lab.Kind{lab.UML, lab.QEMU} {
+		t.Run(kind.String(), func(t *testing.T) {
+			dir := t.TempDir()
+			if err := os.WriteFile(filepath.Join(dir, "from-host"), []byte("host\n"), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			console := filepath.Join(t.TempDir(), "console")
+			var stdout, stderr bytes.Buffer
+			code := execute(context.Background(), []string{
+				"isthmus", "try", "--vmm", kind.String(), "--tag", "my-tag", "--env", "WORD=guest", "--console", console, dir,
+				"--", "sh", "-c", "cat from-host; echo $WORD > from-guest; grep -c '^my-tag /mnt/share virtiofs rw' /proc/mounts; echo oops >&2; exit 42",
+			}, &stdout, &stderr)
+			if code != 42 || stdout.String() != "host\n1\n" || stderr.String() != "oops\n" {
+				t.Errorf("exit status %d, output %q, error output %q", code, stdout.String(), stderr.String())
+			}
+			if text, err := os.ReadFile(filepath.Join(dir, "from-guest")); string(text) != "guest\n" {
+				t.Errorf("the host reads %q, %v", text, err)
+			}
+			if text, err := os.ReadFile(console); err != nil || bytes.Contains(text, []byte("isthmus guest")) {
+				t.Errorf("%v, or the guest complained:\n%s", err, text)
+			}
+		})
+	}
+}
+
+func TestTryReadOnlyMount(t *testing.T) {
+	dir := t.TempDir()
+	var stdout, stderr bytes.Buffer
+	code := execute(context.Background(), []string{"isthmus", "try", "-o", "ro,nosuid", dir, "--", "touch", "file"}, &stdout, &stderr)
+	if code != 1 || !strings.Contains(stderr.String(), "Read-only file system") {
+		t.Errorf("exit status %d, %q", code, stderr.String())
+	}
+}
+
+func TestTryPositional(t *testing.T) {
+	tests := []struct {
+		name    string
+		socket  string
+		args    []string
+		dash    int
+		dir     string
+		command []string
+		err     string
+	}{
+		{name: "shell", args: []string{"d"}, dash: -1, dir: "d"},
+		{name: "command", args: []string{"d", "ls", "-l"}, dash: 1, dir: "d", command: []string{"ls", "-l"}},
+		{name: "socket", socket: "/s", args: []string{"ls"}, dash: 0, command: []string{"ls"}},
+		{name: "socket and directory", socket: "/s", args: []string{"d"}, dash: -1, err: "has one already"},
+		{name: "nothing", dash: -1, err: "isthmus try DIR"},
+		{name: "no dashes", args: []string{"d", "ls"}, dash: -1, err: "isthmus try d -- ls"},
+		{name: "no directory", args: []string{"ls"}, dash: 0, err: "no directory"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			f := tryFlags{socket: test.socket}
+			dir, command, err := f.positional(test.args, test.dash)
+			if (err == nil) != (test.err == "") || err != nil && !strings.Contains(err.Error(), test.err) {
+				t.Fatalf("error %v, want %q", err, test.err)
+			}
+			if dir != test.dir || !slices.Equal(command, test.command) {
+				t.Errorf("directory %q and command %q", dir, command)
+			}
+		})
+	}
+}
+
+func TestTryErrors(t *testing.T) {
+	dir := t.TempDir()
+	tests := []struct {
+		args []string
+		code int
+		want string
+	}{
+		{[]string{"--vmm", "xen", dir}, exitUsage, "unknown kind of guest \"xen\": one of uml, qemu"},
+		{[]string{"--tag", "", dir}, exitUsage, "--tag"},
+		{[]string{"--timeout", "-1s", dir}, exitUsage, "cannot be negative"},
+		{[]string{"/no/such/dir", "--", "true"}, exitFailure, "share /no/such/dir: no such file or directory"},
+		{[]string{"/proc/version", "--", "true"}, exitFailure, "share /proc/version: it is no directory"},
+		{[]string{"--socket", "/no/such.sock", "--", "true"}, exitFailure, "/no/such.sock: no such file or directory"},
+		{[]string{"--console", "/no/such/file", dir, "--", "true"}, exitFailure, "--console: "},
+		{[]string{"--memory", "1", dir, "--", "true"}, exitFailure, "1 MiB of memory"},
+	}
+	for _, test := range tests {
+		var stdout, stderr bytes.Buffer
+		code := execute(context.Background(), append([]string{"isthmus", "try"}, test.args...), &stdout, &stderr)
+		if code != test.code || !strings.Contains(stderr.String(), test.want) || stdout.Len() > 0 {
+			t.Errorf("try %q: exit status %d, %q and output %q; want %d and %q", test.args, code, stderr.String(), stdout.String(), test.code, test.want)
+		}
+	}
+}
+
+// TestTryMissingTool names a tool that is not there.
+func TestTryMissingTool(t *testing.T) {
+	t.Setenv("ISTHMUS_UML_MODULES", t.TempDir())
+	var stdout, stderr bytes.Buffer
+	code := execute(context.Background(), []string{"isthmus", "try", t.TempDir(), "--", "true"}, &stdout, &stderr)
+	if code != exitFailure || !strings.Contains(stderr.String(), "apt install user-mode-linux") {
+		t.Errorf("exit status %d, %q", code, stderr.String())
+	}
+}
