@@ -10,7 +10,7 @@ import (
 // ringAt returns the ring that a message is about.
 func (b *backend) ringAt(index uint32) (*vring, error) {
 	if uint64(index) >= uint64(len(b.rings)) {
-		return nil, fmt.Errorf("ring %d: there are %d", index, len(b.rings))
+		return nil, fmt.Errorf("ring %d: there are %d, with that for high priority; give the VM no more request queues than the share has", index, len(b.rings))
 	}
 	return b.rings[index], nil
 }

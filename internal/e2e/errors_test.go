@@ -122,7 +122,7 @@ exec ` + qemu + ` "${args[@]}"
 		t.Fatal(err)
 	}
 	t.Setenv(lab.EnvQEMU, private)
-	d := serve(t, t.TempDir(), "--once")
+	d := serve(t, t.TempDir(), "--once", "--queues", "2")
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	cfg := guest(lab.QEMU, d, "true")
@@ -159,4 +159,17 @@ func runOnce(t *testing.T, args ...string) (status int, stderr string) {
 	cmd.Stderr = &b
 	cmd.Run()
 	return cmd.ProcessState.ExitCode(), b.String()
+}
+
+// TestMoreQueuesThanTheShareHas has QEMU ask for two request queues of a share
+// with one.
+func TestMoreQueuesThanTheShareHas(t *testing.T) {
+	d := serve(t, t.TempDir(), "--once")
+	cfg := guest(lab.QEMU, d, "true")
+	if _, err := lab.Run(t.Context(), cfg); err == nil {
+		t.Error("the VM started")
+	}
+	if status := d.wait(); status != 1 || !strings.Contains(d.log.String(), "no more request queues than the share has") {
+		t.Errorf("exit status %d:\n%s", status, d.log)
+	}
 }

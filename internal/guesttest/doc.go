@@ -30,8 +30,9 @@
 //	noxattr    every extended attribute call answers EOPNOTSUPP
 //	notrusted  attributes in trusted. and security. answer EPERM: the daemon
 //	           runs without CAP_SYS_ADMIN
-//	nommap     shared mappings answer ENODEV: files are in direct mode and the
-//	           daemon does not allow them to be mapped
+//	nommap     shared mappings answer ENODEV: files are in direct mode, and the
+//	           daemon does not allow them to be mapped or the guest is older
+//	           than Linux 6.6
 //	dax        regular files are mapped through the DAX window, and say so in
 //	           STATX_ATTR_DAX
 //	nobtime    statx has no birth time: the guest's FUSE is older than Linux 6.6

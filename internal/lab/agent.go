@@ -22,16 +22,16 @@ const (
 )
 
 // MaybeInit turns the process into the agent of a guest if it was started as
-// one, which it knows by being process 1 under the agent's own path; it then
-// does not return. It does the same for the helper that Run starts
-// User-Mode Linux through. Otherwise it does nothing. A program that calls [Run] without naming
+// one, which it knows by being process 1 under the agent's own path, or into
+// one of the helpers that Run starts User-Mode Linux with. It then does not
+// return. Otherwise it does nothing. A program that calls [Run] without naming
 // another agent calls MaybeInit before anything else.
 func MaybeInit() {
 	if !IsInit(os.Getpid(), os.Args) {
 		return
 	}
-	if os.Args[0] == keeperName {
-		keep(os.Args[1:])
+	if helper, ok := helpers[os.Args[0]]; ok {
+		helper(os.Args[1:])
 	}
 	a := &agent{bye: make(chan struct{})}
 	if err := a.run(); err != nil {
@@ -47,7 +47,7 @@ func IsInit(pid int, args []string) bool {
 	if len(args) == 0 {
 		return false
 	}
-	return pid == 1 && args[0] == agentPath || args[0] == keeperName && len(args) > 2
+	return pid == 1 && args[0] == agentPath || args[0] == keeperName || args[0] == launcherName && len(args) > 2
 }
 
 // agent is the first process of a guest.

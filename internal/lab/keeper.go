@@ -10,67 +10,86 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The keeper is a process between the program and User-Mode Linux. It does two
-// things.
+// User-Mode Linux is started by way of two helpers, which are the agent's
+// program under other names. The process that Run starts is the launcher: it
+// starts the keeper, and then becomes User-Mode Linux.
 //
-// It takes the whole guest along when the program dies without having stopped
-// it: User-Mode Linux has helper processes, and none of the signals that the
-// kernel may send to it in that case reaches them.
+// The keeper takes the whole guest along when the program dies without having
+// stopped it: User-Mode Linux has helper processes, and none of the signals
+// that the kernel may send it in that case reaches them. The keeper waits for
+// the end of the lifeline, a pipe whose other end the program holds, and then
+// kills the process group, of which it is a part.
 //
-// It makes an old User-Mode Linux run on a new processor. Up to 6.12 there is
-// room for 2696 bytes of a process's vector registers, those up to AVX-512,
-// which go to the host by PTRACE_SETREGSET. A host whose processor has more
-// (with AMX they are 11008 bytes) takes all or nothing: the guest's first
-// process dies with "ptrace set fp regs failed, errno = 14". The kernel has a
-// second way, PTRACE_SETFPREGS, which it takes when PTRACE_GETREGSET fails at
-// the start, and a seccomp filter sees to that.
+// The launcher makes an old User-Mode Linux run on a new processor. Up to 6.12
+// there is room for 2696 bytes of a process's vector registers, those up to
+// AVX-512, which go to the host by PTRACE_SETREGSET. A host whose processor
+// has more (with AMX they are 11008 bytes) takes all or nothing: the guest's
+// first process dies with "ptrace set fp regs failed, errno = 14". The kernel
+// has a second way, PTRACE_SETFPREGS, which it takes when PTRACE_GETREGSET
+// fails at the start, and a seccomp filter sees to that.
 //
 // The second way leaves the upper halves of the AVX registers where they are.
 // A guest process with several threads, or with signal handlers, could find
 // those of another thread in them, so that the guest's environment tells Go
 // and the C library to do without.
-const keeperName = "isthmus-uml-keeper"
+const (
+	launcherName = "isthmus-uml-launcher"
+	keeperName   = "isthmus-uml-keeper"
+)
+
+// helpers are the processes that [MaybeInit] makes, by the name they are
+// started under. They get their arguments without the name and do not return.
+var helpers = map[string]func(args []string){
+	launcherName: launch,
+	keeperName:   keep,
+}
 
 // ntX86Xstate is NT_X86_XSTATE of linux/elf.h.
 const ntX86Xstate = 0x202
 
-// keeperArgs returns the arguments of a keeper that runs program with args.
-func keeperArgs(release, program string, args []string) []string {
-	return append([]string{keeperName, strconv.FormatBool(LacksAVX(release)), program}, args...)
+// launcherArgs returns the arguments of a launcher of the User-Mode Linux
+// program, a kernel of that release, with args.
+func launcherArgs(release, program string, args []string) []string {
+	return append([]string{launcherName, strconv.FormatBool(LacksAVX(release)), program}, args...)
 }
 
-// keep is the keeper. args are its own, without its name.
-func keep(args []string) {
-	code, err := keepProgram(args[0] == strconv.FormatBool(true), args[1:])
-	if err != nil {
-		fmt.Fprintf(os.Stderr, "%sstart %s: %v\n", agentPrefix, args[1], err)
+// launch is the launcher.
+func launch(args []string) {
+	err := startKeeper()
+	if err == nil && args[0] == strconv.FormatBool(true) {
+		err = refuseXstate()
 	}
-	os.Exit(code)
+	if err == nil {
+		err = unix.Exec(args[1], args[1:], os.Environ())
+	}
+	fmt.Fprintf(os.Stderr, "%sstart %s: %v\n", agentPrefix, args[1], err)
+	os.Exit(1)
 }
 
-// keepProgram runs the program args[0] until it ends, or kills the process
-// group, itself included, when the program that started the keeper is gone.
-func keepProgram(withoutXstate bool, args []string) (code int, err error) {
-	unix.CloseOnExec(fdLifeline)
-	go func() {
-		// Nothing is ever written to it.
-		os.NewFile(fdLifeline, "lifeline").Read(make([]byte, 1))
-		unix.Kill(0, unix.SIGKILL)
-	}()
-	if withoutXstate {
-		// In this thread, from which the child has it.
-		if err := refuseXstate(); err != nil {
-			return 1, err
+// startKeeper starts the keeper, with nothing but the lifeline: the end of the
+// guest shows on its other files.
+func startKeeper() error {
+	guests := []int{0, 1, 2, fdLink, fdInitrd}
+	for _, fd := range append(guests, fdLifeline) {
+		unix.CloseOnExec(fd)
+	}
+	_, err := syscall.ForkExec("/proc/self/exe", []string{keeperName}, &syscall.ProcAttr{Files: []uintptr{fdLifeline}})
+	if err != nil {
+		return fmt.Errorf("%s: %w", keeperName, err)
+	}
+	for _, fd := range guests {
+		if _, err := unix.FcntlInt(uintptr(fd), unix.F_SETFD, 0); err != nil {
+			return err
 		}
 	}
-	pid, err := syscall.ForkExec(args[0], args, &syscall.ProcAttr{
-		Env:   os.Environ(),
-		Files: []uintptr{0, 1, 2, fdLink, fdInitrd},
-	})
-	if err != nil {
-		return 1, err
-	}
-	return reapUntil(pid), nil
+	return nil
+}
+
+// keep is the keeper. Its standard input is the lifeline, to which nothing is
+// ever written.
+func keep([]string) {
+	os.Stdin.Read(make([]byte, 1))
+	unix.Kill(0, unix.SIGKILL)
 }
 
 // withoutAVX is the environment that keeps the programs of a guest from using

@@ -22,8 +22,7 @@ type process struct {
 
 // startProcess starts cmd. Its group dies when the program of the group does
 // or when kill is called. Should this process die first, the program of the
-// group is killed, unless kept says that it sees to that, and to the others of
-// its group, itself.
+// group is killed, unless kept says that the group has a keeper.
 func startProcess(cmd *exec.Cmd, kept bool) (*process, error) {
 	cmd.SysProcAttr = &unix.SysProcAttr{Setpgid: true}
 	if !kept {

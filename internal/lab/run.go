@@ -119,7 +119,7 @@ func (g *guest) start(mods *modules) (err error) {
 		if cmd.Path, err = agentProgram(g.cfg.Agent); err != nil {
 			return err
 		}
-		cmd.Args = keeperArgs(g.tools.Release, program, args)
+		cmd.Args = launcherArgs(g.tools.Release, program, args)
 		lifelineEnd, lifeline, err := os.Pipe()
 		if err != nil {
 			return err

@@ -20,13 +20,14 @@ type session struct {
 	to      *windowWriter // to the guest, below out
 	out     frameWriter
 	boot    int
-	running bool // between hello and exit of this boot
-	ended   atomic.Bool
+	running bool          // between hello and exit of this boot
+	ended   atomic.Bool   // the last command has
+	gone    chan struct{} // closed when the link is no longer served
 	result  Result
 }
 
 func newSession(cfg *Config, link io.ReadWriter, console *console, up chan<- bool) *session {
-	s := &session{cfg: cfg, link: link, console: console, up: up, to: newWindowWriter(link)}
+	s := &session{cfg: cfg, link: link, console: console, up: up, to: newWindowWriter(link), gone: make(chan struct{})}
 	s.out.w = s.to
 	return s
 }
@@ -36,6 +37,7 @@ func newSession(cfg *Config, link io.ReadWriter, console *console, up chan<- boo
 // what came before that; one for which [wentAway] is true says that the guest
 // has gone.
 func (s *session) serve(end chan<- error) {
+	defer close(s.gone)
 	defer s.to.close()
 	err := s.run()
 	end <- err
@@ -168,12 +170,20 @@ func (s *session) forwardInput() {
 
 // forwardSizes sends the terminal's sizes until the link or the channel ends.
 func (s *session) forwardSizes() {
-	for size := range s.cfg.Resize {
-		var b [4]byte
-		binary.BigEndian.PutUint16(b[:], size.Rows)
-		binary.BigEndian.PutUint16(b[2:], size.Cols)
-		if s.ended.Load() || s.out.send(frameResize, b[:]) != nil {
+	for {
+		select {
+		case <-s.gone:
 			return
+		case size, ok := <-s.cfg.Resize:
+			if !ok {
+				return
+			}
+			var b [4]byte
+			binary.BigEndian.PutUint16(b[:], size.Rows)
+			binary.BigEndian.PutUint16(b[2:], size.Cols)
+			if s.out.send(frameResize, b[:]) != nil {
+				return
+			}
 		}
 	}
 }

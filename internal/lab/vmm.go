@@ -13,7 +13,7 @@ import (
 const (
 	fdLink     = 3 // its end of the link, a socket
 	fdInitrd   = 4
-	fdLifeline = 5 // of the keeper only: a pipe that ends with the program
+	fdLifeline = 5 // of User-Mode Linux, see keeper.go
 )
 
 // linkPort is the name of the virtio-serial port that carries the link.

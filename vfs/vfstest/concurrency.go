@@ -70,12 +70,12 @@ func (s *suite) testRandom(t *testing.T) {
 		a.end()
 	})
 	if s.Dir != "" {
-		st := newHost(t, s.Dir+"/random")
-		defer st.end()
+		back := newHost(t, s.Dir+"/random")
 		c := s.session(base)
 		c.t = t
-		compareTrees(t, "through the file system", snapshot(t, c, s.Lacks), snapshot(t, st, s.Lacks))
+		compareTrees(t, "through the file system", snapshot(t, c, s.Lacks), snapshot(t, back, s.Lacks))
 		c.end()
+		back.end()
 	}
 	setup.put(base)
 	s.checkLeaks(t)

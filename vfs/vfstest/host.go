@@ -2,7 +2,6 @@ package vfstest
 
 import (
 	"fmt"
-	"os"
 	"path"
 	"slices"
 	"strings"
@@ -137,17 +136,25 @@ func (h *host) list(p string) ([]dirent, syscall.Errno) {
 	if errno != 0 {
 		return nil, errno
 	}
-	d := os.NewFile(uintptr(f.(*hostFile).fd), p)
-	defer d.Close()
-	names, err := d.Readdirnames(-1)
-	if err != nil {
-		return nil, syscall.EIO
+	defer f.close()
+	fd := f.(*hostFile).fd
+	var names []string
+	buf := make([]byte, 1<<16)
+	for {
+		n, err := unix.ReadDirent(fd, buf)
+		if err != nil {
+			return nil, errnoOf(err)
+		}
+		if n == 0 {
+			break
+		}
+		_, _, names = unix.ParseDirent(buf[:n], -1, names)
 	}
 	slices.Sort(names)
 	var entries []dirent
 	for _, n := range names {
 		var st unix.Stat_t
-		if err := unix.Fstatat(int(d.Fd()), n, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		if err := unix.Fstatat(fd, n, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
 			return nil, errnoOf(err)
 		}
 		entries = append(entries, dirent{n, st.Mode & unix.S_IFMT})
