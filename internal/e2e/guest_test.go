@@ -2,6 +2,8 @@ package e2e
 
 import (
 	"context"
+	"flag"
+	"io"
 	"os"
 	"strings"
 	"syscall"
@@ -52,6 +54,9 @@ func guest(kind lab.Kind, d *daemon, args ...string) lab.Config {
 	return cfg
 }
 
+// consoleLog is for whoever looks into a guest that does not come up.
+var consoleLog = flag.String("console", "", "append what the guests' kernels print to this `file`")
+
 // run boots the guest and returns what its command printed. The command has to
 // succeed.
 func run(t *testing.T, cfg lab.Config) string {
@@ -60,6 +65,14 @@ func run(t *testing.T, cfg lab.Config) string {
 	defer cancel()
 	var out, console logBuffer
 	cfg.Stdout, cfg.Stderr, cfg.Console = &out, &out, &console
+	if *consoleLog != "" {
+		f, err := os.OpenFile(*consoleLog, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o644)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		cfg.Console = io.MultiWriter(&console, f)
+	}
 	res, err := lab.Run(ctx, cfg)
 	if err != nil {
 		t.Fatalf("%v\noutput:\n%s\nconsole:\n%s", err, tail(&out), tail(&console))

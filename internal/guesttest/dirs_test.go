@@ -200,7 +200,7 @@ func (c *churn) run(dir string) error {
 
 func TestAListingMayRemoveWhatItLists(t *testing.T) {
 	dir := scratch(t)
-	n := scaled(2000)
+	n := scaled(1000)
 	for i := range n {
 		check(t, unix.Mknod(fmt.Sprintf("%s/%d", dir, i), unix.S_IFREG|0o644, 0), "create")
 	}

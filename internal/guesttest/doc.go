@@ -25,8 +25,9 @@
 // is the right one, and the other is a failure:
 //
 //	locks      the daemon holds the locks, so that they count between guests:
-//	           there is no deadlock detection, and the process id of a lock's
-//	           holder may be unknown
+//	           there is no deadlock detection, the process id of a lock's
+//	           holder may be unknown, and no signal ends a wait, as Linux's
+//	           virtio-fs driver never sends FUSE_INTERRUPT
 //	noxattr    every extended attribute call answers EOPNOTSUPP
 //	notrusted  attributes in trusted. and security. answer EPERM: the daemon
 //	           runs without CAP_SYS_ADMIN

@@ -132,7 +132,7 @@ func TestParallelAppendersLoseNothing(t *testing.T) {
 
 func TestParallelWorkInOneDirectoryIsConsistent(t *testing.T) {
 	dir := scratch(t)
-	rounds := scaled(100)
+	rounds := scaled(50)
 	var mu sync.Mutex
 	wins := 0
 	parallel(t, func(worker int) error {

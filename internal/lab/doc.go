@@ -29,7 +29,8 @@
 //
 // Nothing. The initramfs and the kernel's memory are anonymous files. The
 // guest's processes form a process group that is killed when Run returns, for
-// whatever reason it does, and dies with the program.
+// whatever reason it does, and by a keeper if the program itself is killed
+// before (see keeper.go).
 //
 // # Trust
 //

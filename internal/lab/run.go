@@ -146,9 +146,15 @@ func (g *guest) start(mods *modules) (err error) {
 // stop ends the guest, whatever it is doing, and closes its files.
 func (g *guest) stop() {
 	g.proc.stop()
-	g.link.Close()
-	<-g.drained
+	g.drain()
 	g.closeFiles()
+}
+
+// drain reads the rest of the console of a guest that has ended. Only a
+// process that has left the guest's group could make it wait.
+func (g *guest) drain() {
+	g.output.SetReadDeadline(time.Now().Add(5 * time.Second))
+	<-g.drained
 }
 
 // closeFiles closes our ends of the guest's files.
@@ -214,7 +220,7 @@ func (g *guest) after(ctx context.Context, s *session, err error) (Result, error
 		return s.result, nil
 	}
 	g.proc.stop()
-	<-g.drained
+	g.drain()
 	reason := g.console.reason()
 	if ownInit && reason == "" && g.proc.state.Success() {
 		return s.result, nil
