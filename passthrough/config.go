@@ -351,6 +351,12 @@ func (fs *FS) Init(offered vfs.Features) (vfs.Features, syscall.Errno) {
 		}
 	}
 	agreed := fs.wishes() & offered
+	if !agreed.Has(vfs.FeatKillPriv) {
+		// Without it, clearing setuid is a change of mode that the guest
+		// asks for beside the truncation; but Linux does not send it when
+		// the truncation is part of the open.
+		agreed &^= vfs.FeatAtomicTrunc
+	}
 	fs.features.Store(uint64(agreed))
 	return agreed, 0
 }

@@ -29,8 +29,9 @@ const (
 
 // lockOwner is what one owner has locked of one node.
 type lockOwner struct {
-	users int  // calls under way; guarded by lockTable.mu
-	gone  bool // no longer in the table; guarded by lockTable.mu
+	users int        // calls under way; guarded by lockTable.mu
+	gone  bool       // no longer in the table; guarded by lockTable.mu
+	via   vfs.Handle // what it locked through first
 
 	mu sync.Mutex
 	fd int // −1 before the first lock
@@ -77,20 +78,30 @@ func (t *lockTable) tidy(id vfs.NodeID, n *lockNode) {
 }
 
 // owner returns an owner's state, to be given back with done, or nil if there
-// is none and create does not ask for it.
-func (t *lockTable) owner(id vfs.NodeID, owner uint64, create bool) *lockOwner {
+// is none.
+func (t *lockTable) owner(id vfs.NodeID, owner uint64) *lockOwner {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if !create && t.nodes[id] == nil {
+	n := t.nodes[id]
+	if n == nil {
 		return nil
 	}
+	o := n.owners[owner]
+	if o != nil {
+		o.users++
+	}
+	return o
+}
+
+// newOwner is owner for one that is about to lock through a handle: it makes
+// the state if there is none.
+func (t *lockTable) newOwner(id vfs.NodeID, owner uint64, via vfs.Handle) *lockOwner {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	n := t.node(id)
 	o := n.owners[owner]
 	if o == nil {
-		if !create {
-			return nil
-		}
-		o = &lockOwner{fd: -1, first: 1}
+		o = &lockOwner{fd: -1, first: 1, via: via}
 		if n.owners == nil {
 			n.owners = make(map[uint64]*lockOwner)
 		}
@@ -98,6 +109,20 @@ func (t *lockTable) owner(id vfs.NodeID, owner uint64, create bool) *lockOwner {
 	}
 	o.users++
 	return o
+}
+
+// through returns the owners that locked a node through a handle.
+func (t *lockTable) through(id vfs.NodeID, via vfs.Handle) (owners []uint64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if n := t.nodes[id]; n != nil {
+		for owner, o := range n.owners {
+			if o.via == via {
+				owners = append(owners, owner)
+			}
+		}
+	}
+	return owners
 }
 
 // done ends a use of o. If nothing is locked any more, its descriptor goes.
@@ -188,7 +213,7 @@ func (t *lockTable) clear(fs *FS) {
 // unlockAll ends the fcntl locks of an owner on a node.
 func (fs *FS) unlockAll(id vfs.NodeID, owner uint64) {
 	t := &fs.locks
-	o := t.owner(id, owner, false)
+	o := t.owner(id, owner)
 	if o == nil {
 		return
 	}
@@ -203,12 +228,19 @@ func (fs *FS) unlockAll(id vfs.NodeID, owner uint64) {
 	t.wake(id)
 }
 
-// endFlock ends the flock lock of a handle that is released. Closing the
-// descriptor does so too, but tells nobody who waits.
-func (fs *FS) endFlock(id vfs.NodeID, h *handle, in *vfs.ReleaseIn) {
+// endLocks ends the locks that end with a handle, which is being released. The
+// flock lock would end with the descriptor too, but that tells nobody who waits.
+// Of fcntl locks, a process has given up its own with the Flush before; what is
+// left belongs to the guest's open file (F_OFD_SETLK), for which no Flush speaks.
+func (fs *FS) endLocks(id vfs.NodeID, v vfs.Handle, h *handle, in *vfs.ReleaseIn) {
 	if fs.cfg.Locks.Flock && in.FlockUnlock {
 		oslib.Flock(h.fd, unix.LOCK_UN|unix.LOCK_NB)
 		fs.locks.wake(id)
+	}
+	if fs.cfg.Locks.POSIX {
+		for _, owner := range fs.locks.through(id, v) {
+			fs.unlockAll(id, owner)
+		}
 	}
 }
 
@@ -250,7 +282,7 @@ func (fs *FS) Getlk(_ *vfs.Request, id vfs.NodeID, v vfs.Handle, lk *vfs.Lock) s
 	// An owner's own locks are not in its way; the handle's descriptor has no
 	// fcntl locks of its own.
 	fd := h.fd
-	if o := fs.locks.owner(id, lk.Owner, false); o != nil {
+	if o := fs.locks.owner(id, lk.Owner); o != nil {
 		o.mu.Lock()
 		if o.fd >= 0 {
 			fd = o.fd
@@ -290,22 +322,22 @@ func (fs *FS) Setlk(r *vfs.Request, id vfs.NodeID, v vfs.Handle, lk *vfs.Lock) s
 		return errno
 	}
 	defer h.unpin()
-	switch errno = fs.tryLock(id, h, lk, k); {
+	switch errno = fs.tryLock(id, v, h, lk, k); {
 	case errno != syscall.EAGAIN || !lk.Wait:
 		return errno
 	case r.Nowait:
 		return vfs.WouldBlock
 	}
-	return fs.waitLock(r, id, h, lk, k)
+	return fs.waitLock(r, id, v, h, lk, k)
 }
 
 // tryLock takes or gives up a lock, or is EAGAIN if somebody else has it.
-func (fs *FS) tryLock(id vfs.NodeID, h *handle, lk *vfs.Lock, k unix.Flock_t) syscall.Errno {
+func (fs *FS) tryLock(id vfs.NodeID, v vfs.Handle, h *handle, lk *vfs.Lock, k unix.Flock_t) syscall.Errno {
 	var errno syscall.Errno
 	if lk.Flock {
 		errno = oslib.Flock(h.fd, flockHow[lk.Type]|unix.LOCK_NB)
 	} else {
-		errno = fs.tryPOSIX(id, h, lk, k)
+		errno = fs.tryPOSIX(id, v, h, lk, k)
 	}
 	if lk.Type != unix.F_WRLCK && errno == 0 {
 		fs.locks.wake(id)
@@ -316,15 +348,17 @@ func (fs *FS) tryLock(id vfs.NodeID, h *handle, lk *vfs.Lock, k unix.Flock_t) sy
 // flockHow is how a type of fcntl lock is called in flock(2).
 var flockHow = [...]int{unix.F_RDLCK: unix.LOCK_SH, unix.F_WRLCK: unix.LOCK_EX, unix.F_UNLCK: unix.LOCK_UN}
 
-func (fs *FS) tryPOSIX(id vfs.NodeID, h *handle, lk *vfs.Lock, k unix.Flock_t) syscall.Errno {
+func (fs *FS) tryPOSIX(id vfs.NodeID, v vfs.Handle, h *handle, lk *vfs.Lock, k unix.Flock_t) syscall.Errno {
 	// The owner's description may be open for more than this handle is.
 	access := h.flags & unix.O_ACCMODE
 	if lk.Type == unix.F_WRLCK && access == unix.O_RDONLY || lk.Type == unix.F_RDLCK && access == unix.O_WRONLY {
 		return syscall.EBADF
 	}
 	t := &fs.locks
-	o := t.owner(id, lk.Owner, lk.Type != unix.F_UNLCK)
-	if o == nil {
+	var o *lockOwner
+	if lk.Type != unix.F_UNLCK {
+		o = t.newOwner(id, lk.Owner, v)
+	} else if o = t.owner(id, lk.Owner); o == nil {
 		return 0 // it has nothing to give up
 	}
 	o.mu.Lock()
@@ -389,7 +423,7 @@ func (o *lockOwner) note(lk *vfs.Lock) {
 
 // waitLock tries for a lock until it has it, the request is interrupted, the
 // session ends or the handle is released.
-func (fs *FS) waitLock(r *vfs.Request, id vfs.NodeID, h *handle, lk *vfs.Lock, k unix.Flock_t) syscall.Errno {
+func (fs *FS) waitLock(r *vfs.Request, id vfs.NodeID, v vfs.Handle, h *handle, lk *vfs.Lock, k unix.Flock_t) syscall.Errno {
 	t := &fs.locks
 	t.mu.Lock()
 	session := t.session
@@ -397,7 +431,7 @@ func (fs *FS) waitLock(r *vfs.Request, id vfs.NodeID, h *handle, lk *vfs.Lock, k
 	n.waiters++
 	t.mu.Unlock()
 
-	errno := fs.waitFor(r, session, n, id, h, lk, k)
+	errno := fs.waitFor(r, session, n, id, v, h, lk, k)
 
 	t.mu.Lock()
 	n.waiters--
@@ -406,7 +440,7 @@ func (fs *FS) waitLock(r *vfs.Request, id vfs.NodeID, h *handle, lk *vfs.Lock, k
 	return errno
 }
 
-func (fs *FS) waitFor(r *vfs.Request, session uint64, n *lockNode, id vfs.NodeID, h *handle, lk *vfs.Lock, k unix.Flock_t) syscall.Errno {
+func (fs *FS) waitFor(r *vfs.Request, session uint64, n *lockNode, id vfs.NodeID, v vfs.Handle, h *handle, lk *vfs.Lock, k unix.Flock_t) syscall.Errno {
 	t := &fs.locks
 	delay := lockRetryMin
 	timer := time.NewTimer(delay)
@@ -419,7 +453,7 @@ func (fs *FS) waitFor(r *vfs.Request, session uint64, n *lockNode, id vfs.NodeID
 		if ended || !h.live() {
 			return syscall.EINTR
 		}
-		if errno := fs.tryLock(id, h, lk, k); errno != syscall.EAGAIN {
+		if errno := fs.tryLock(id, v, h, lk, k); errno != syscall.EAGAIN {
 			return errno
 		}
 		select {

@@ -373,6 +373,28 @@ func TestLockHandleReleased(t *testing.T) {
 	}
 }
 
+// TestLocksOfAnOpenFile: F_OFD_SETLK in a guest has the open file for an owner,
+// and nothing but the release of its handle tells that it is gone. Locks through
+// other handles stay.
+func TestLocksOfAnOpenFile(t *testing.T) {
+	dir := tempDir(t, "")
+	write(t, join(dir, "f"), "")
+	a, b := newLocking(t, dir), newLocking(t, dir)
+	other := vfs.Opened{}
+	want(t, "open", a.fs.Open(&root, a.id, unix.O_RDWR, false, &other), 0)
+	a.want("lock", 0, 1, wr, 0, 5)
+	want(t, "lock through another handle", a.fs.Setlk(&root, a.id, other.Handle,
+		&vfs.Lock{Owner: 2, Type: wr, Start: 10, End: 15}), 0)
+	want(t, "release", a.fs.Release(&root, a.id, a.h, &vfs.ReleaseIn{}), 0)
+	b.want("what the released handle had", 0, 1, wr, 0, 5)
+	b.want("what the other has", syscall.EAGAIN, 1, wr, 10, 15)
+	want(t, "release", a.fs.Release(&root, a.id, other.Handle, &vfs.ReleaseIn{}), 0)
+	b.want("after both", 0, 1, wr, 0, vfs.MaxLockEnd)
+	if n := a.owners(); n != 0 {
+		t.Errorf("%d owners are left", n)
+	}
+}
+
 // TestLockLate: a lock that is taken while its handle is released does not stay.
 func TestLockLate(t *testing.T) {
 	dir := tempDir(t, "")
@@ -383,7 +405,7 @@ func TestLockLate(t *testing.T) {
 	want(t, "release", l.fs.Release(&root, l.id, l.h, &vfs.ReleaseIn{}), 0)
 	lk := vfs.Lock{Owner: 1, Type: wr, End: 5}
 	k, _ := flockOf(&lk)
-	want(t, "lock", l.fs.tryLock(l.id, h, &lk, k), syscall.EBADF)
+	want(t, "lock", l.fs.tryLock(l.id, l.h, h, &lk, k), syscall.EBADF)
 	h.unpin()
 	if l.owners() != 0 {
 		t.Errorf("%d owners", l.owners())

@@ -117,7 +117,7 @@ func (fs *FS) Release(_ *vfs.Request, id vfs.NodeID, v vfs.Handle, in *vfs.Relea
 	if errno != 0 {
 		return errno
 	}
-	fs.endFlock(id, h, in)
+	fs.endLocks(id, v, h, in)
 	h.unpin()
 	return 0
 }

@@ -378,7 +378,7 @@ func TestNewErrors(t *testing.T) {
 
 func TestFeatures(t *testing.T) {
 	dir := tempDir(t, "")
-	always := vfs.FeatAtomicTrunc | vfs.FeatParallelDirops | vfs.FeatAutoInval | vfs.FeatAsyncDIO | vfs.FeatSuppGroups | vfs.FeatIDMap | vfs.FeatIoctlDir
+	always := vfs.FeatParallelDirops | vfs.FeatAutoInval | vfs.FeatAsyncDIO | vfs.FeatSuppGroups | vfs.FeatIDMap | vfs.FeatIoctlDir
 	plus := vfs.FeatReaddirplus | vfs.FeatReaddirplusAuto
 	for _, c := range []struct {
 		cfg     Config
@@ -391,9 +391,10 @@ func TestFeatures(t *testing.T) {
 		{Config{Cache: CacheNever}, everything, always, 0},
 		{Config{NoReaddirplus: true, Xattr: true}, everything, always | vfs.FeatCacheSymlinks | vfs.FeatSetxattrExt, 0},
 		{Config{Cache: CacheNever, Writeback: true, KillPriv: true, AnnounceSubmounts: true, DirectIOMmap: true, Locks: Locks{true, true}}, everything,
-			always | vfs.FeatWriteback | vfs.FeatKillPriv | vfs.FeatSubmounts | vfs.FeatDirectIOMmap | vfs.FeatPOSIXLocks | vfs.FeatFlock, 0},
+			always | vfs.FeatWriteback | vfs.FeatKillPriv | vfs.FeatAtomicTrunc | vfs.FeatSubmounts | vfs.FeatDirectIOMmap | vfs.FeatPOSIXLocks | vfs.FeatFlock, 0},
 		{Config{Cache: CacheNever, PosixACL: true}, everything, always | vfs.FeatPOSIXACL | vfs.FeatDontMask | vfs.FeatSetxattrExt, 0},
 		{Config{PosixACL: true}, everything &^ vfs.FeatDontMask, 0, syscall.EPROTO},
+		{Config{Cache: CacheNever, KillPriv: true}, everything &^ vfs.FeatKillPriv, always, 0},
 		{Config{SecurityLabel: true}, everything &^ vfs.FeatSecurityContext, 0, syscall.EPROTO},
 	} {
 		c.cfg.Path = dir

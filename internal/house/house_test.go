@@ -20,36 +20,42 @@ const module = "github.com/isthmus-fs/isthmus"
 // floors says how high each package stands. A package imports only from floors
 // below its own, and test helpers of its own.
 var floors = map[string]int{
-	"oslib":               0,
-	"vfs":                 1,
-	"virtq":               1,
-	"guestmem":            1,
-	"vfs/vfstest":         1,
-	"virtq/virtqtest":     1,
-	"passthrough":         2,
-	"fuse":                3,
-	"fuse/fusetest":       3,
-	"virtiofs":            4,
-	"vhostuser":           5,
-	"vhostuser/vhosttest": 5,
-	"internal/lab":        6,
-	"internal/cli":        6,
-	"internal/guesttest":  6,
-	"internal/house":      6,
-	"internal/e2e":        6,
-	"internal/mangen":     7,
-	"cmd/isthmus":         7,
+	"oslib":                   0,
+	"vfs":                     1,
+	"virtq":                   1,
+	"guestmem":                1,
+	"vfs/vfstest":             1,
+	"virtq/virtqtest":         1,
+	"passthrough":             2,
+	"fuse":                    3,
+	"fuse/fusetest":           3,
+	"virtiofs":                4,
+	"virtiofs/virtiofstest":   4,
+	"vhostuser":               5,
+	"vhostuser/vhosttest":     5,
+	"internal/lab":            6,
+	"internal/lab/guestagent": 6,
+	"internal/lab/labtest":    6,
+	"internal/cli":            6,
+	"internal/e2e":            6,
+	"internal/e2e/holdlock":   6,
+	"internal/guesttest":      6,
+	"internal/house":          6,
+	"internal/mangen":         7,
+	"cmd/isthmus":             7,
 }
 
 // sameFloor lists the imports that do not go down.
 var sameFloor = map[string]bool{
-	"virtq guestmem":                true, // a queue translates through a view of guest memory
-	"vfs/vfstest vfs":               true,
-	"virtq/virtqtest virtq":         true,
-	"virtq/virtqtest guestmem":      true,
-	"fuse/fusetest fuse":            true,
-	"vhostuser/vhosttest vhostuser": true,
-	"internal/cli internal/lab":     true,
+	"virtq guestmem":                       true, // a queue translates through a view of guest memory
+	"vfs/vfstest vfs":                      true,
+	"virtq/virtqtest virtq":                true,
+	"virtq/virtqtest guestmem":             true,
+	"fuse/fusetest fuse":                   true,
+	"vhostuser/vhosttest vhostuser":        true,
+	"internal/cli internal/lab":            true,
+	"internal/lab/guestagent internal/lab": true,
+	"internal/lab/labtest internal/lab":    true,
 }
 
 type listed struct {
