@@ -1,8 +1,10 @@
 // Package vhostuser speaks the vhost-user protocol (QEMU's
-// docs/interop/vhost-user) over a UNIX socket. It is split by role: message.go
-// has the wire structures and their checks, conn.go the socket and file
-// descriptor passing, backend.go the state machine of a back end, vring.go what
-// is known of one ring.
+// docs/interop/vhost-user) over a UNIX socket. It is split by role: listener.go
+// makes the socket, conn.go has messages and file descriptors travel, message.go
+// has the wire structures and their checks, features.go what is offered.
+// backend.go is the table of messages and what becomes of each, memory.go and
+// rings.go those about guest memory and about rings, and vring.go the life of a
+// ring.
 //
 // The back end drives any [Device]. It owns guest memory and the rings'
 // file descriptors; the device owns what happens on a started ring.

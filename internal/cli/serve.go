@@ -41,9 +41,8 @@ func newServe() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "serve --socket PATH --share DIR",
 		Short: "Share a directory with a VM over vhost-user virtio-fs",
-		Long: `serve shares a host directory (or a single file) with a virtual machine. It listens on a
-UNIX socket to which the VMM connects (vhost-user), serves it, and waits for the next when
-the VM has gone.
+		Long: `serve shares a host directory with a virtual machine. It listens on a UNIX socket to which
+the VMM connects (vhost-user), serves it, and waits for the next when the VM has gone.
 
 The guest mounts the share by its tag:
   mount -t virtiofs TAG /mnt
@@ -60,7 +59,7 @@ The VM's memory must be shared with other processes. In QEMU:
 		}),
 	}
 	fl := cmd.Flags()
-	fl.StringVar(&f.dir, "share", "", "the directory, or single file, to share")
+	fl.StringVar(&f.dir, "share", "", "the directory to share")
 	fl.StringVar(&f.socket, "socket", "", "listen on this UNIX socket")
 	fl.IntVar(&f.fd, "fd", -1, "listen on this inherited file descriptor instead")
 	fl.StringVar(&f.mode, "socket-mode", "", "permissions of the socket, octal (default 0600, with --socket-group 0660)")
@@ -85,7 +84,7 @@ func serve(ctx context.Context, f *serveFlags, fromFD bool) error {
 		return err
 	}
 	if f.dir == "" {
-		return usagef("--share is empty: want a directory or a file")
+		return usagef("--share is empty: want a directory")
 	}
 	if f.tag != "" {
 		if err := virtiofs.CheckTag(f.tag); err != nil {

@@ -155,6 +155,9 @@ func openShare(dir string, f *shareFlags, c shareConfig) (*share, error) {
 	if err != nil {
 		return nil, err
 	}
+	if info, err := os.Stat(dir); err == nil && info.Mode().IsRegular() {
+		return nil, fmt.Errorf("share %s: it is a file, and a guest can mount only directories: share the directory that it is in", dir)
+	}
 	fs, err := passthrough.New(cfg)
 	if err != nil {
 		return nil, err

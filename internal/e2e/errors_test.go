@@ -35,6 +35,7 @@ func TestServeRefusesWithOneLine(t *testing.T) {
 	}{
 		{"missing share", []string{"--socket", socket, "--share", dir + "/none"}, 1, "no such file or directory"},
 		{"share is a pipe", []string{"--socket", socket, "--share", dir + "/fifo"}, 1, "neither a directory nor a regular file"},
+		{"share is a file", []string{"--socket", socket, "--share", file}, 1, "only directories"},
 		{"missing socket directory", []string{"--socket", dir + "/none/s", "--share", dir}, 1, "none"},
 		{"socket path is a file", []string{"--socket", file, "--share", dir}, 1, "not a socket"},
 		{"socket in use", []string{"--socket", running.socket, "--share", dir}, 1, "another"},

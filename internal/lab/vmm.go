@@ -97,12 +97,16 @@ func umlTemp() string {
 	return os.TempDir()
 }
 
+// cpuModel is all that TCG emulates but one instruction: QEMU 7.2 loses the
+// flags after a cmpxchg16b, which kernels from 6.12 on use to allocate memory.
+const cpuModel = "max,-cx16"
+
 // qemuArgs is the command line of QEMU.
 func qemuArgs(cfg *Config, t *Tools, direct bool) []string {
 	memory := strconv.Itoa(cfg.MemoryMiB) + "M"
 	args := []string{
 		"-nodefaults", "-no-user-config", "-display", "none",
-		"-accel", "tcg,thread=multi", "-cpu", "max",
+		"-accel", "tcg,thread=multi", "-cpu", cpuModel,
 		"-smp", strconv.Itoa(cfg.CPUs), "-m", memory,
 		"-object", "memory-backend-memfd,id=mem,size=" + memory + ",share=on",
 		"-machine", "q35,memory-backend=mem",
