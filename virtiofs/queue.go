@@ -66,6 +66,8 @@ type queue struct {
 	free    []*call
 	pending []*call // with the server
 	taken   []*call // what takeFinished returned last
+	used    bool    // since the last reset, a chain was there
+	inVain  int     // kicks while none ever was
 
 	finishedAny atomic.Bool
 	mu          sync.Mutex
@@ -130,6 +132,7 @@ func (q *queue) discard() {
 	for _, c := range q.takeFinished() {
 		q.recycle(c)
 	}
+	q.used, q.inVain = false, 0
 }
 
 func (q *queue) close() {
@@ -168,10 +171,14 @@ func (q *queue) work(r *virtq.Ring) {
 
 func (q *queue) serve(r *virtq.Ring) error {
 	vq := r.Queue
-	for {
+	for kicked := false; ; {
 		vq.DisableNotify()
-		if err := q.batch(r); err != nil {
+		found, err := q.batch(r)
+		if err != nil {
 			return err
+		}
+		if q.used = q.used || found; kicked && !q.used {
+			q.kickedInVain()
 		}
 		switch q.want.Load() {
 		case pause:
@@ -179,17 +186,29 @@ func (q *queue) serve(r *virtq.Ring) error {
 		case drain:
 			return q.drain(r)
 		}
+		kicked = false
 		if vq.EnableNotify() {
 			continue
 		}
-		if err := q.sleep(r); err != nil {
+		if kicked, err = q.sleep(r); err != nil {
 			return err
 		}
 	}
 }
 
-// batch serves what is in the ring and pushes what has completed elsewhere.
-func (q *queue) batch(r *virtq.Ring) error {
+// kickedInVain notes a kick for a ring in which there has never been anything.
+// Front ends give one when they start a ring. A second is the driver's: it has
+// put something into memory that is not the memory we see.
+func (q *queue) kickedInVain() {
+	if q.inVain++; q.inVain == 2 {
+		q.dev.log.Warn("the guest makes requests that do not arrive: is its memory shared with this daemon? (QEMU: share=on)",
+			"queue", q.index)
+	}
+}
+
+// batch serves what is in the ring and pushes what has completed elsewhere. It
+// reports whether there was something.
+func (q *queue) batch(r *virtq.Ring) (found bool, err error) {
 	vq := r.Queue
 	requests, bytes := 0, uint32(0)
 	for q.want.Load() == run {
@@ -201,8 +220,9 @@ func (q *queue) batch(r *virtq.Ring) error {
 		if err != nil || !ok {
 			q.free = append(q.free, c)
 			q.flush(r)
-			return err
+			return found, err
 		}
+		found = true
 		c.In, c.Out = c.chain.In, c.chain.Out
 		c.epoch = q.dev.epoch.Load()
 		used, done := q.dev.server.Serve(c.Call)
@@ -220,7 +240,7 @@ func (q *queue) batch(r *virtq.Ring) error {
 		}
 	}
 	q.flush(r)
-	return nil
+	return found, nil
 }
 
 // drain waits for the calls that the server still has and answers them.
@@ -236,7 +256,7 @@ func (q *queue) drain(r *virtq.Ring) error {
 		for _, c := range q.pending {
 			q.dev.server.Cancel(c.Call)
 		}
-		if err := q.await(-1, -1); err != nil {
+		if _, err := q.await(-1, -1); err != nil {
 			return err
 		}
 	}

@@ -14,8 +14,8 @@ import (
 const pollInterval = 1
 
 // sleep blocks until the driver kicks, a call completes, or the worker is
-// wanted elsewhere.
-func (q *queue) sleep(r *virtq.Ring) error {
+// wanted elsewhere. It reports whether it was a kick.
+func (q *queue) sleep(r *virtq.Ring) (kicked bool, err error) {
 	timeout := -1
 	if r.Kick < 0 {
 		timeout = pollInterval
@@ -24,8 +24,9 @@ func (q *queue) sleep(r *virtq.Ring) error {
 }
 
 // await blocks on the wake eventfd and, if it is not negative, on kick.
-// timeout is in milliseconds, negative for none.
-func (q *queue) await(kick, timeout int) error {
+// timeout is in milliseconds, negative for none. It reports whether kick was
+// signalled.
+func (q *queue) await(kick, timeout int) (kicked bool, err error) {
 	fds := [2]unix.PollFd{
 		{Fd: int32(q.wake), Events: unix.POLLIN},
 		{Fd: int32(kick), Events: unix.POLLIN},
@@ -36,7 +37,7 @@ func (q *queue) await(kick, timeout int) error {
 			continue
 		}
 		if err != nil {
-			return fmt.Errorf("poll: %w", err)
+			return false, fmt.Errorf("poll: %w", err)
 		}
 		break
 	}
@@ -45,11 +46,11 @@ func (q *queue) await(kick, timeout int) error {
 	}
 	switch {
 	case fds[1].Revents&unix.POLLIN != 0:
-		return clearKick(kick)
+		return true, clearKick(kick)
 	case fds[1].Revents != 0:
-		return fmt.Errorf("kick eventfd: poll says %#x", fds[1].Revents)
+		return false, fmt.Errorf("kick eventfd: poll says %#x", fds[1].Revents)
 	}
-	return nil
+	return false, nil
 }
 
 // clearKick takes the count out of a kick eventfd. The front end shares the open

@@ -13,9 +13,9 @@ import (
 	"time"
 )
 
-// patience bounds every wait for something that takes milliseconds; it is a
-// bound for a failing run, never a measurement.
-const patience = 30 * time.Second
+// patience bounds every wait; it is a bound for a failing run, never a
+// measurement.
+const patience = 2 * time.Minute
 
 // daemon is a running `isthmus serve`.
 type daemon struct {

@@ -115,6 +115,9 @@ func TestFilesInAGuest(t *testing.T) {
 					t.Errorf("only %d tests ran:\n%s", n, out)
 				}
 				d.waitLog("the VM has disconnected")
+				if strings.Contains(d.log.String(), "do not arrive") {
+					t.Error("the daemon warns of memory that is not shared")
+				}
 				if n := d.openFiles(); n > idle {
 					t.Errorf("%d descriptors before the guest, %d after", idle, n)
 				}
