@@ -91,8 +91,8 @@ always    everything for a day; for directories that the guest has for itself
 	fl.BoolVar(&f.submounts, "announce-submounts", true, "show the guest where other host file systems begin")
 	fl.BoolVar(&f.killpriv, "killpriv", true, "clear setuid and setgid on the host when a file is written, so that the guest need not ask each time")
 	fl.StringVar(&f.fileHandles, "file-handles", "prefer", "hold files by handle rather than by open descriptor: prefer, mandatory or never")
-	fl.BoolVar(&f.posixLocks, "posix-locks", false, "fcntl locks hold between guests and the host")
-	fl.BoolVar(&f.flock, "flock", false, "flock locks hold between guests and the host")
+	fl.BoolVar(&f.posixLocks, "posix-locks", false, "fcntl locks hold between guests and the host; Linux guests cannot interrupt a wait for one")
+	fl.BoolVar(&f.flock, "flock", false, "flock locks hold between guests and the host; Linux guests cannot interrupt a wait for one")
 }
 
 func (f *shareFlags) config(dir string, log *slog.Logger) (passthrough.Config, error) {
