@@ -46,7 +46,7 @@ func TestDebianBootsFromAShare(t *testing.T) {
 			}
 			run(t, cfg)
 
-			if got := readFile(t, filepath.Join(root, "root/findings")); got != findings {
+			if got := readFile(t, filepath.Join(root, "srv/findings")); got != findings {
 				t.Errorf("the booted system found\n%s\nwant\n%s", got, findings)
 			}
 			info, err := os.Stat(filepath.Join(root, "home/guest/hello"))
@@ -77,7 +77,7 @@ WantedBy=multi-user.target
 `
 
 const probeScript = `#!/bin/sh
-exec >/root/findings
+exec >/srv/findings
 findmnt -n -o FSTYPE /
 dpkg --verify base-files && echo base-files is intact
 groupadd -g 4712 guest && useradd -u 4711 -g guest -m guest && echo user added
