@@ -32,8 +32,9 @@ type ioctl struct {
 
 // ioctls are all commands that reach the host: the attributes of chattr(1) and
 // of xfs_io(8), project ids among them. What may be set is decided by the host's
-// kernel by the rights of the daemon; without CAP_LINUX_IMMUTABLE, immutable and
-// append-only files cannot be made.
+// kernel for the caller's ids: guests before Linux 5.13 pass these commands on
+// unchecked. For the guest's root that are the rights of the daemon; without
+// CAP_LINUX_IMMUTABLE, it cannot make files immutable or append-only.
 var ioctls = [...]ioctl{
 	{unix.FS_IOC_GETFLAGS, unix.FS_IOC_GETFLAGS, 4, 8, true},
 	{unix.FS_IOC_SETFLAGS, unix.FS_IOC_SETFLAGS, 4, 8, false},
@@ -53,7 +54,7 @@ func findIoctl(cmd uint32) *ioctl {
 }
 
 // Ioctl implements [vfs.FileSystem] for files and directories.
-func (fs *FS) Ioctl(_ *vfs.Request, id vfs.NodeID, v vfs.Handle, cmd uint32, _ uint64, in, out []byte) (int, int32, syscall.Errno) {
+func (fs *FS) Ioctl(r *vfs.Request, id vfs.NodeID, v vfs.Handle, cmd uint32, _ uint64, in, out []byte) (int, int32, syscall.Errno) {
 	c := findIoctl(cmd)
 	if c == nil {
 		return 0, 0, syscall.ENOTTY
@@ -63,7 +64,7 @@ func (fs *FS) Ioctl(_ *vfs.Request, id vfs.NodeID, v vfs.Handle, cmd uint32, _ u
 		if errno != 0 {
 			return 0, 0, errno
 		}
-		n, result, errno := c.do(h.fd, in, out)
+		n, result, errno := fs.ioctl(r, c, h.fd, in, out)
 		h.unpin()
 		return n, result, errno
 	}
@@ -79,14 +80,14 @@ func (fs *FS) Ioctl(_ *vfs.Request, id vfs.NodeID, v vfs.Handle, cmd uint32, _ u
 	if errno != 0 {
 		return 0, 0, errno
 	}
-	size, result, errno := c.do(opened, in, out)
+	size, result, errno := fs.ioctl(r, c, opened, in, out)
 	oslib.Close(opened)
 	return size, result, errno
 }
 
-// do runs the command on an open file. The host's kernel sees a buffer of our
+// ioctl runs a command on an open file. The host's kernel sees a buffer of our
 // own, which is as large as the largest argument.
-func (c *ioctl) do(fd int, in, out []byte) (int, int32, syscall.Errno) {
+func (fs *FS) ioctl(r *vfs.Request, c *ioctl, fd int, in, out []byte) (int, int32, syscall.Errno) {
 	var arg [fsxattrSize]byte
 	if c.out {
 		if len(out) < c.min {
@@ -101,7 +102,12 @@ func (c *ioctl) do(fd int, in, out []byte) (int, int32, syscall.Errno) {
 	if len(in) < c.min || len(in) > c.max {
 		return 0, 0, syscall.EINVAL
 	}
+	as, errno := fs.become(r, keepUmask)
+	if errno != 0 {
+		return 0, 0, errno
+	}
 	copy(arg[:], in)
 	result, errno := oslib.Ioctl(fd, c.host, arg[:])
+	as.restore()
 	return 0, int32(result), errno
 }

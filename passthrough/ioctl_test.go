@@ -12,8 +12,9 @@ import (
 )
 
 const (
-	flagNodump  = 0x40 // FS_NODUMP_FL
-	flagNoatime = 0x80 // FS_NOATIME_FL
+	flagImmutable = 0x10 // FS_IMMUTABLE_FL
+	flagNodump    = 0x40 // FS_NODUMP_FL
+	flagNoatime   = 0x80 // FS_NOATIME_FL
 
 	xflagNodump = 0x80 // FS_XFLAG_NODUMP
 )
@@ -58,6 +59,33 @@ func TestIoctlFlags(t *testing.T) {
 				}
 			}
 		}
+	})
+}
+
+// TestIoctlFlagsAreTheOwners: guests before Linux 5.13 do not check who sets
+// flags.
+func TestIoctlFlagsAreTheOwners(t *testing.T) {
+	eachFS(t, func(t *testing.T, dir string) {
+		fs := share(t, Config{Path: dir})
+		write(t, join(dir, "f"), "")
+		if err := os.Chown(join(dir, "f"), 1234, 1234); err != nil {
+			t.Fatal(err)
+		}
+		file, h := openAt(t, fs, "f", unix.O_RDONLY)
+		set := func(uid, flags uint32) syscall.Errno {
+			in := binary.LittleEndian.AppendUint32(nil, flags)
+			_, _, errno := fs.Ioctl(&vfs.Request{UID: uid, GID: uid}, file, h, unix.FS_IOC_SETFLAGS, 0, in, nil)
+			return errno
+		}
+		out := make([]byte, 4)
+		if _, _, errno := fs.Ioctl(&root, file, h, unix.FS_IOC_GETFLAGS, 0, nil, out); errno != 0 {
+			t.Fatal(errno)
+		}
+		old := binary.LittleEndian.Uint32(out)
+		want(t, "by another", set(4321, old|flagNodump), syscall.EPERM)
+		want(t, "by the owner", set(1234, old|flagNodump), 0)
+		want(t, "immutable, by the owner", set(1234, old|flagImmutable), syscall.EPERM)
+		want(t, "by root", set(0, old), 0)
 	})
 }
 
