@@ -117,8 +117,6 @@ func serve(ctx context.Context, f *serveFlags, fromFD bool) error {
 		return err
 	}
 	defer l.Close()
-	// Modes are the guest's business from here on.
-	unix.Umask(0)
 
 	log.Info("waiting for a VM", "socket", f.endpoint(), "share", f.dir)
 	if _, err := daemon.SdNotify(false, daemon.SdNotifyReady); err != nil {
