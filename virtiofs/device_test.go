@@ -304,7 +304,9 @@ func TestVanishedMemory(t *testing.T) {
 			t.Fatal("the device does not say that the queue is broken")
 		}
 	}
-	m.dev.Stop(1, true)
+	for i := range m.queues {
+		m.dev.Stop(i, true)
+	}
 	m.dev.Reset()
 }
 
