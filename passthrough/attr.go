@@ -214,6 +214,8 @@ func (fs *FS) setMode(o *object, in *vfs.SetAttr) syscall.Errno {
 	return oslib.Fchmodat(fs.procSelfFD, oslib.ProcFDName(&buf, o.fd), in.Mode&0o7777)
 }
 
+// setOwner passes on what the host's kernel says: EPERM to a daemon that may not
+// give files away, EINVAL of an id that its user namespace lacks.
 func (fs *FS) setOwner(o *object, in *vfs.SetAttr) syscall.Errno {
 	uid, gid := uint32(oslib.KeepID), uint32(oslib.KeepID)
 	if in.Valid&vfs.SetUID != 0 {

@@ -4,8 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -73,6 +73,8 @@ type Config struct {
 	// Path is the directory or the regular file to share. A symbolic link is
 	// followed.
 	Path string
+	// Name is what messages call the share; "" is Path.
+	Name string
 
 	Cache CachePolicy
 	// EntryTimeout, AttrTimeout and NegativeTimeout override how long names,
@@ -104,14 +106,24 @@ type Config struct {
 	// NoReaddirplus has listings made without the attributes of their entries.
 	NoReaddirplus bool
 	Xattr         bool
-	// PosixACL, KillPriv and SecurityLabel have the guest and the host share the
-	// work of ACLs, of clearing setuid on writes, and of labelling new files.
-	// PosixACL and SecurityLabel imply Xattr, and a guest that cannot do its
-	// part of them is refused.
-	PosixACL, KillPriv, SecurityLabel bool
+	// PosixACL and SecurityLabel have the guest and the host share the work of
+	// ACLs and of labelling new files. Both imply Xattr, also where they are
+	// left to the guest.
+	PosixACL, SecurityLabel Negotiate
+	// KillPriv has the host clear setuid and setgid when a file is written,
+	// where the guest knows to leave it that.
+	KillPriv bool
 	// PreserveNoatime passes O_NOATIME on.
 	PreserveNoatime bool
 	Locks           Locks
+
+	// ProcSelfFD is for a process that does not see /proc any more: an O_PATH
+	// descriptor of its /proc/self/fd from before. It stays the caller's, who
+	// closes it after [FS.Close]. The working directory must then be that
+	// directory too, from before New on: kernels before 6.13 take the objects
+	// of extended attributes by path only, and this is one that needs no /proc.
+	// nil has New open /proc/self/fd.
+	ProcSelfFD *os.File
 
 	// Logger is for what goes wrong on our side; nil is slog.Default().
 	Logger *slog.Logger
@@ -148,26 +160,33 @@ var _ vfs.FileSystem = (*FS)(nil)
 
 // New opens the directory or file to share. It sets the umask of the process to
 // zero, as the modes of new files come from guests with their own umask already
-// applied. It needs /proc, and not again later.
+// applied. It needs /proc, unless it is given ProcSelfFD, and later only for
+// extended attributes on kernels before 6.13.
 func New(cfg Config) (*FS, error) {
 	fs := &FS{cfg: cfg, log: cfg.Logger, procSelfFD: -1, daemon: ownIdentity()}
 	if fs.log == nil {
 		fs.log = slog.Default()
 	}
-	if int(cfg.Cache) >= len(policies) {
-		return nil, fmt.Errorf("share %s: unknown cache policy %d", cfg.Path, cfg.Cache)
+	if cfg.Name == "" {
+		cfg.Name, fs.cfg.Name = cfg.Path, cfg.Path
 	}
-	fs.cfg.Xattr = cfg.Xattr || cfg.PosixACL || cfg.SecurityLabel
+	if int(cfg.Cache) >= len(policies) {
+		return nil, fmt.Errorf("share %s: unknown cache policy %d", cfg.Name, cfg.Cache)
+	}
+	if max(cfg.PosixACL, cfg.SecurityLabel) > NegotiateAlways {
+		return nil, fmt.Errorf("share %s: unknown way to agree on ACLs (%d) or labels (%d)", cfg.Name, cfg.PosixACL, cfg.SecurityLabel)
+	}
+	fs.cfg.Xattr = cfg.Xattr || max(cfg.PosixACL, cfg.SecurityLabel) != NegotiateNever
 	fs.setTimeouts()
 	if err := fs.setLimits(); err != nil {
-		return nil, fmt.Errorf("share %s: %w", cfg.Path, err)
+		return nil, fmt.Errorf("share %s: %w", cfg.Name, err)
 	}
 	fs.nodes.init()
 	fs.handles.init()
 	fs.mounts.init()
 	if err := fs.openRoot(); err != nil {
 		fs.Close()
-		return nil, fmt.Errorf("share %s: %w", cfg.Path, err)
+		return nil, fmt.Errorf("share %s: %w", cfg.Name, err)
 	}
 	unix.Umask(0)
 	return fs, nil
@@ -225,10 +244,8 @@ func (fs *FS) setLimits() error {
 }
 
 func (fs *FS) openRoot() error {
-	var err error
-	fs.procSelfFD, err = unix.Open("/proc/self/fd", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return fmt.Errorf("open /proc/self/fd: %w (is /proc mounted?)", err)
+	if err := fs.openProcSelfFD(); err != nil {
+		return err
 	}
 	fd, err := unix.Open(fs.cfg.Path, unix.O_PATH|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -265,6 +282,18 @@ func (fs *FS) openRoot() error {
 	return nil
 }
 
+func (fs *FS) openProcSelfFD() (err error) {
+	if f := fs.cfg.ProcSelfFD; f != nil {
+		fs.procSelfFD = int(f.Fd())
+		return nil
+	}
+	fs.procSelfFD, err = unix.Open("/proc/self/fd", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("open /proc/self/fd: %w (is /proc mounted?)", err)
+	}
+	return nil
+}
+
 // remote are the file systems that may report at close(2) that an earlier
 // write failed (statfs(2), f_type).
 var remote = map[int64]bool{
@@ -297,80 +326,11 @@ func (fs *FS) Close() error {
 	if fs.root != nil {
 		fs.root.kill()
 	}
-	if fs.procSelfFD >= 0 {
+	if fs.procSelfFD >= 0 && fs.cfg.ProcSelfFD == nil {
 		oslib.Close(fs.procSelfFD)
 	}
 	return nil
 }
-
-// wishes are the features that this file system wants always or by option.
-func (fs *FS) wishes() vfs.Features {
-	want := vfs.FeatAtomicTrunc | vfs.FeatParallelDirops | vfs.FeatAutoInval | vfs.FeatAsyncDIO |
-		vfs.FeatSuppGroups | vfs.FeatIDMap | vfs.FeatIoctlDir
-	c := &fs.cfg
-	for _, w := range [...]struct {
-		on bool
-		f  vfs.Features
-	}{
-		{!c.NoReaddirplus && c.Cache != CacheNever, vfs.FeatReaddirplus | vfs.FeatReaddirplusAuto},
-		{c.Cache != CacheNever, vfs.FeatCacheSymlinks},
-		{c.AnnounceSubmounts, vfs.FeatSubmounts},
-		{c.Writeback, vfs.FeatWriteback},
-		{c.KillPriv, vfs.FeatKillPriv},
-		{c.Xattr, vfs.FeatSetxattrExt},
-		{c.PosixACL, needACL},
-		{c.SecurityLabel, vfs.FeatSecurityContext},
-		{c.DirectIOMmap, vfs.FeatDirectIOMmap},
-		{c.Locks.POSIX, vfs.FeatPOSIXLocks},
-		{c.Locks.Flock, vfs.FeatFlock},
-	} {
-		if w.on {
-			want |= w.f
-		}
-	}
-	return want
-}
-
-const needACL = vfs.FeatPOSIXACL | vfs.FeatDontMask | vfs.FeatSetxattrExt
-
-// Init implements [vfs.FileSystem]. EPROTO says that the guest lacks what an
-// option cannot do without.
-func (fs *FS) Init(offered vfs.Features) (vfs.Features, syscall.Errno) {
-	fs.Destroy()
-	for _, need := range [...]struct {
-		on     bool
-		f      vfs.Features
-		option string
-	}{
-		{fs.cfg.PosixACL, needACL, "POSIX ACLs"},
-		{fs.cfg.SecurityLabel, vfs.FeatSecurityContext, "security labels"},
-	} {
-		if need.on && !offered.Has(need.f) {
-			fs.log.Error("the guest does not support an option of this share; it is refused", "path", fs.cfg.Path, "option", need.option)
-			return 0, syscall.EPROTO
-		}
-	}
-	agreed := fs.wishes() & offered
-	if !agreed.Has(vfs.FeatKillPriv) {
-		// Without it, clearing setuid is a change of mode that the guest
-		// asks for beside the truncation; but Linux does not send it when
-		// the truncation is part of the open.
-		agreed &^= vfs.FeatAtomicTrunc
-	}
-	fs.features.Store(uint64(agreed))
-	return agreed, 0
-}
-
-// Destroy implements [vfs.FileSystem].
-func (fs *FS) Destroy() {
-	fs.handles.clear()
-	fs.locks.clear(fs)
-	fs.nodes.clear()
-	fs.features.Store(0)
-}
-
-// agreed tells whether a feature was agreed with the guest.
-func (fs *FS) agreed(f vfs.Features) bool { return vfs.Features(fs.features.Load()).Has(f) }
 
 // Stats says what a guest holds at the moment.
 type Stats struct {

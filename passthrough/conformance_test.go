@@ -33,11 +33,11 @@ func TestConformance(t *testing.T) {
 		}},
 		{"disk, handles", "/tmp", 0, passthrough.Config{
 			FileHandles: passthrough.HandlesPrefer, Cache: passthrough.CacheAlways,
-			PosixACL: true, SecurityLabel: true, KillPriv: true, Locks: passthrough.Locks{POSIX: true, Flock: true},
+			PosixACL: passthrough.NegotiateAlways, SecurityLabel: passthrough.NegotiateAlways, KillPriv: true, Locks: passthrough.Locks{POSIX: true, Flock: true},
 		}},
 		{"tmpfs, descriptors", "/dev/shm", 0, passthrough.Config{
 			FileHandles: passthrough.HandlesNever, Cache: passthrough.CacheAlways,
-			PosixACL: true, SecurityLabel: true, Locks: passthrough.Locks{POSIX: true, Flock: true}, AnnounceSubmounts: true,
+			PosixACL: passthrough.NegotiateAlways, SecurityLabel: passthrough.NegotiateAlways, Locks: passthrough.Locks{POSIX: true, Flock: true}, AnnounceSubmounts: true,
 		}},
 		{"tmpfs, handles", "/dev/shm", vfstest.NoXattr | vfstest.NoLocks, passthrough.Config{
 			FileHandles: passthrough.HandlesPrefer, Cache: passthrough.CacheAuto, KillPriv: true, MaxCachedFDs: 8,

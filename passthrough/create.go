@@ -146,88 +146,99 @@ func (fs *FS) Tmpfile(r *vfs.Request, parent vfs.NodeID, flags, mode uint32, out
 	return fs.finishCreate(r, p, pfd, fd, f, nil, out, opened)
 }
 
+// making is a call that makes a name, between begin and end.
+type making struct {
+	fs   *FS
+	r    *vfs.Request
+	p    *node  // the directory, pinned
+	dir  int    // its descriptor
+	name []byte // ends in a NUL
+	as   acting
+}
+
+// begin pins the directory and becomes the caller. Unless it fails, end follows.
+func (m *making) begin(fs *FS, r *vfs.Request, parent vfs.NodeID, name vfs.Name, use umaskUse) syscall.Errno {
+	p, fd, errno := fs.pinDir(parent)
+	if errno != 0 {
+		return errno
+	}
+	*m = making{fs: fs, r: r, p: p, dir: fd, name: name.CString()}
+	// What is made is on the same mount, so it has a handle if others there do.
+	handles := p.mount != nil || p == fs.root && fs.rootMount != nil
+	if !handles && !fs.fds.room(1) {
+		errno = syscall.ENFILE
+	} else {
+		m.as, errno = fs.become(r, use)
+	}
+	if errno != 0 {
+		p.unpin()
+	}
+	return errno
+}
+
+// end makes the thread the daemon's again and fills out, unless what was to be
+// made failed with errno. rmFlags are for finish.
+func (m *making) end(errno syscall.Errno, rmFlags int, out *vfs.Entry) syscall.Errno {
+	m.as.restore()
+	if errno == 0 {
+		errno = m.finish(rmFlags, out)
+	}
+	m.p.unpin()
+	return errno
+}
+
 // Mknod implements [vfs.FileSystem]. What is made of a device or a pipe here
 // takes effect in the guest; the host never opens it.
 func (fs *FS) Mknod(r *vfs.Request, parent vfs.NodeID, name vfs.Name, mode, rdev uint32, out *vfs.Entry) syscall.Errno {
-	p, pfd, errno := fs.pinDir(parent)
-	if errno != 0 {
+	var m making
+	if errno := m.begin(fs, r, parent, name, callerUmask); errno != 0 {
 		return errno
 	}
-	defer p.unpin()
-	as, errno := fs.become(r, callerUmask)
-	if errno != 0 {
-		return errno
-	}
-	errno = oslib.Mknodat(pfd, name.CString(), mode, rdev)
-	as.restore()
-	if errno != 0 {
-		return errno
-	}
-	return fs.finishMake(r, p, pfd, name.CString(), 0, out)
+	return m.end(oslib.Mknodat(m.dir, m.name, mode, rdev), 0, out)
 }
 
 // Mkdir implements [vfs.FileSystem].
 func (fs *FS) Mkdir(r *vfs.Request, parent vfs.NodeID, name vfs.Name, mode uint32, out *vfs.Entry) syscall.Errno {
-	p, pfd, errno := fs.pinDir(parent)
-	if errno != 0 {
+	var m making
+	if errno := m.begin(fs, r, parent, name, callerUmask); errno != 0 {
 		return errno
 	}
-	defer p.unpin()
-	as, errno := fs.become(r, callerUmask)
-	if errno != 0 {
-		return errno
-	}
-	errno = oslib.Mkdirat(pfd, name.CString(), mode&0o7777)
-	as.restore()
-	if errno != 0 {
-		return errno
-	}
-	return fs.finishMake(r, p, pfd, name.CString(), unix.AT_REMOVEDIR, out)
+	return m.end(oslib.Mkdirat(m.dir, m.name, mode&0o7777), unix.AT_REMOVEDIR, out)
 }
 
 // Symlink implements [vfs.FileSystem].
 func (fs *FS) Symlink(r *vfs.Request, parent vfs.NodeID, name vfs.Name, target []byte, out *vfs.Entry) syscall.Errno {
-	p, pfd, errno := fs.pinDir(parent)
-	if errno != 0 {
+	var m making
+	if errno := m.begin(fs, r, parent, name, keepUmask); errno != 0 {
 		return errno
 	}
-	defer p.unpin()
-	as, errno := fs.become(r, keepUmask)
-	if errno != 0 {
-		return errno
-	}
-	errno = oslib.Symlinkat(target, pfd, name.CString())
-	as.restore()
-	if errno != 0 {
-		return errno
-	}
-	return fs.finishMake(r, p, pfd, name.CString(), 0, out)
+	return m.end(oslib.Symlinkat(target, m.dir, m.name), 0, out)
 }
 
-// finishMake labels what was just made under a name and fills out. None of the
-// calls that make it return a descriptor, so if somebody on the host replaces it
-// in between, the entry, and the label, are those of what is there then, which
-// is what a lookup a moment later would give. rmFlags are those for removing it
-// if it cannot be labelled.
-func (fs *FS) finishMake(r *vfs.Request, p *node, pfd int, name []byte, rmFlags int, out *vfs.Entry) syscall.Errno {
-	if len(r.Security) == 0 {
-		return fs.lookupEntry(r, p, pfd, name, out)
+// finish labels what was just made and fills out. None of the calls that make
+// it return a descriptor, so if somebody on the host replaces it in between, the
+// entry, and the label, are those of what is there then, which is what a lookup a
+// moment later would give. rmFlags are those for removing it if it cannot be
+// labelled.
+func (m *making) finish(rmFlags int, out *vfs.Entry) syscall.Errno {
+	if len(m.r.Security) == 0 {
+		return m.fs.lookupEntry(m.r, m.p, m.dir, m.name, out)
 	}
-	fd, errno := openName(pfd, name)
+	fd, errno := openName(m.dir, m.name)
 	if errno != 0 {
 		return errno
 	}
-	if errno = fs.label(r, fd); errno != 0 {
-		fs.undo(pfd, name, fd, rmFlags)
+	if errno = m.fs.label(m.r, fd); errno != 0 {
+		m.fs.undo(m.dir, m.name, fd, rmFlags)
 		oslib.Close(fd)
 		return errno
 	}
 	var stx unix.Statx_t
-	n, errno := fs.adopt(fd, true, &stx)
+	n, errno := m.fs.adopt(fd, true, &stx)
 	if errno != 0 {
 		return errno
 	}
-	fs.fillEntry(p, n, &stx, out)
+	m.fs.fillEntry(m.p, n, &stx, out)
 	return 0
 }
 
@@ -252,15 +263,7 @@ func (fs *FS) label(r *vfs.Request, fd int) syscall.Errno {
 		if errno := fs.checkXattrName(s.Name); errno != 0 {
 			return errno
 		}
-		var errno syscall.Errno
-		if haveXattrat() {
-			var num [12]byte
-			errno = oslib.Setxattrat(fs.procSelfFD, oslib.ProcFDName(&num, fd), 0, s.Name, s.Value, 0)
-		} else {
-			var path procPath
-			errno = oslib.Setxattr(path.of(fd), s.Name, s.Value, 0)
-		}
-		if errno != 0 {
+		if errno := fs.setxattr(fd, s.Name, s.Value, 0); errno != 0 {
 			return errno
 		}
 	}

@@ -201,7 +201,7 @@ func TestCredentialsDoNotLeak(t *testing.T) {
 // TestUmask is about default ACLs, which go before the umask.
 func TestUmask(t *testing.T) {
 	dir := tempDir(t, "")
-	fs := share(t, Config{Path: dir, PosixACL: true})
+	fs := share(t, Config{Path: dir, PosixACL: NegotiateAlways})
 	if _, errno := fs.Init(everything); errno != 0 {
 		t.Fatal(errno)
 	}
@@ -347,29 +347,36 @@ func TestMknodDevice(t *testing.T) {
 }
 
 func TestSecurityLabels(t *testing.T) {
-	eachFS(t, func(t *testing.T, dir string) {
-		fs := share(t, Config{Path: dir, SecurityLabel: true})
-		label := func(attr string) *vfs.Request {
-			return &vfs.Request{Security: []vfs.SecurityContext{{Name: []byte(attr + "\x00"), Value: []byte("label")}}}
-		}
-		for _, m := range makers {
-			var e vfs.Entry
-			want(t, m.what, m.make(fs, label("trusted.label"), vfs.Root, name(t, m.what), 0o644, &e), 0)
-			buf := make([]byte, 64)
-			n, err := unix.Lgetxattr(join(dir, m.what), "trusted.label", buf)
-			if err != nil || string(buf[:n]) != "label" {
-				t.Errorf("%s: label %q, %v", m.what, buf[:max(n, 0)], err)
-			}
-			stats, fds := fs.Stats(), openFDs(t)
-			if errno := m.make(fs, label("unknown.label"), vfs.Root, name(t, m.what+"2"), 0o644, &e); errno == 0 {
-				t.Errorf("%s with a label that cannot be set succeeds", m.what)
-			}
-			if _, err := os.Lstat(join(dir, m.what+"2")); err == nil {
-				t.Errorf("%s that failed left its object behind", m.what)
-			}
-			if got := fs.Stats(); got != stats || openFDs(t) != fds {
-				t.Errorf("%s that failed: %+v and %d descriptors, before %+v and %d", m.what, got, openFDs(t), stats, fds)
-			}
-		}
+	eachFS(t, func(t *testing.T, parent string) {
+		eachXattrCall(t, func(t *testing.T, cfg Config) {
+			dir := tempDir(t, parent)
+			cfg.Path, cfg.SecurityLabel = dir, NegotiateAlways
+			testSecurityLabels(t, share(t, cfg), dir)
+		})
 	})
+}
+
+func testSecurityLabels(t *testing.T, fs *FS, dir string) {
+	label := func(attr string) *vfs.Request {
+		return &vfs.Request{Security: []vfs.SecurityContext{{Name: []byte(attr + "\x00"), Value: []byte("label")}}}
+	}
+	for _, m := range makers {
+		var e vfs.Entry
+		want(t, m.what, m.make(fs, label("trusted.label"), vfs.Root, name(t, m.what), 0o644, &e), 0)
+		buf := make([]byte, 64)
+		n, err := unix.Lgetxattr(join(dir, m.what), "trusted.label", buf)
+		if err != nil || string(buf[:n]) != "label" {
+			t.Errorf("%s: label %q, %v", m.what, buf[:max(n, 0)], err)
+		}
+		stats, fds := fs.Stats(), openFDs(t)
+		if errno := m.make(fs, label("unknown.label"), vfs.Root, name(t, m.what+"2"), 0o644, &e); errno == 0 {
+			t.Errorf("%s with a label that cannot be set succeeds", m.what)
+		}
+		if _, err := os.Lstat(join(dir, m.what+"2")); err == nil {
+			t.Errorf("%s that failed left its object behind", m.what)
+		}
+		if got := fs.Stats(); got != stats || openFDs(t) != fds {
+			t.Errorf("%s that failed: %+v and %d descriptors, before %+v and %d", m.what, got, openFDs(t), stats, fds)
+		}
+	}
 }

@@ -3,6 +3,7 @@ package passthrough
 import (
 	"os"
 	"runtime"
+	"slices"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -17,9 +18,23 @@ type identity struct {
 	groups   []uint32
 }
 
+// overflowGID is what a user namespace calls a group that it has no id for.
+const overflowGID = 65534
+
+// noID stands for an id that is not told: guests that let mounts of the share be
+// id-mapped name the caller in calls that create only.
+const noID = ^uint32(0)
+
+// ownIdentity finds out who the daemon is. Groups without an id here could not be
+// put back after a thread acted as somebody else, so all of the daemon's are
+// given up for good, as container engines do too. Where that is not allowed
+// (user_namespaces(7), /proc/PID/setgroups), nor is acting as somebody else.
 func ownIdentity() identity {
 	id := identity{uid: uint32(os.Geteuid()), gid: uint32(os.Getegid())}
 	groups, _ := os.Getgroups()
+	if slices.Contains(groups, overflowGID) && syscall.Setgroups(nil) == nil {
+		return id
+	}
 	for _, g := range groups {
 		id.groups = append(id.groups, uint32(g))
 	}
@@ -48,8 +63,11 @@ const (
 // become makes the calling thread act as the caller of a request until restore
 // is called. Root of the guest, and whoever the daemon itself is, act as the
 // daemon: a guest's root gets no rights from this that the daemon lacks, and an
-// unprivileged daemon serves its own user. Any other id needs CAP_SETUID and
-// CAP_SETGID and is EPERM without them.
+// unprivileged daemon serves its own user, whatever groups come along. Any other
+// id needs CAP_SETUID and CAP_SETGID. Without them it is EPERM, and so is an id
+// that the daemon's user namespace lacks, though the kernel says EINVAL of the
+// attempt and EOVERFLOW of files that such a user would own: to a guest, all
+// are ids that the share does not serve.
 //
 // With callerUmask, new files get the request's umask where that was agreed: the
 // kernel then chooses between it and the default ACL of the directory. Threads
@@ -65,7 +83,11 @@ func (fs *FS) become(r *vfs.Request, use umaskUse) (acting, syscall.Errno) {
 	runtime.LockOSThread()
 	a.locked = true
 	if uid || gid {
-		if errno := a.setIDs(r, uid, gid); errno != 0 {
+		errno := a.setIDs(r, uid, gid)
+		if errno == syscall.EINVAL {
+			errno = syscall.EPERM
+		}
+		if errno != 0 {
 			a.restore()
 			return acting{}, errno
 		}
@@ -82,6 +104,9 @@ func (fs *FS) become(r *vfs.Request, use umaskUse) (acting, syscall.Errno) {
 }
 
 func (a *acting) setIDs(r *vfs.Request, uid, gid bool) syscall.Errno {
+	if r.UID == noID || r.GID == noID {
+		return syscall.EINVAL // to the kernel, it would mean no change
+	}
 	extended := a.fs.agreed(vfs.FeatSuppGroups)
 	var groups []uint32
 	if extended {
@@ -149,6 +174,16 @@ func mustRestore(what string, errno syscall.Errno) {
 	}
 	os.Stderr.WriteString("isthmus: cannot restore the " + what + " of a thread: " + errno.Error() + "; aborting\n")
 	os.Exit(134)
+}
+
+// clears tells whether a change of a file's data by the caller of r is to clear
+// setuid and setgid. A guest that does not tell the caller is a new one, and does
+// it by itself unless it was agreed that we do.
+func (fs *FS) clears(r *vfs.Request) bool {
+	if r.UID == noID {
+		return fs.agreed(vfs.FeatKillPriv)
+	}
+	return r.UID != 0
 }
 
 // withoutFSETID is what [dropFSETID] changed in the calling thread.

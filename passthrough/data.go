@@ -254,7 +254,7 @@ func (fs *FS) Fallocate(r *vfs.Request, id vfs.NodeID, v vfs.Handle, off, length
 	switch {
 	case r.Nowait:
 		errno = vfs.WouldBlock
-	case r.UID != 0:
+	case fs.clears(r):
 		without := dropFSETID()
 		errno = oslib.Fallocate(h.fd, mode, int64(off), int64(length))
 		without.restore()
@@ -321,15 +321,15 @@ func (fs *FS) CopyFileRange(r *vfs.Request, in *vfs.CopyRange) (uint64, syscall.
 	if r.Nowait {
 		errno = vfs.WouldBlock
 	} else {
-		n, errno = copyRange(r, src, dst, in)
+		n, errno = copyRange(src, dst, in, fs.clears(r))
 	}
 	dst.unpin()
 	src.unpin()
 	return uint64(n), errno
 }
 
-func copyRange(r *vfs.Request, src, dst *handle, in *vfs.CopyRange) (int, syscall.Errno) {
-	if r.UID != 0 {
+func copyRange(src, dst *handle, in *vfs.CopyRange, clear bool) (int, syscall.Errno) {
+	if clear {
 		without := dropFSETID()
 		defer without.restore()
 	}

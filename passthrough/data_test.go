@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"math"
 	"os"
-	"runtime"
 	"syscall"
 	"testing"
 
@@ -229,61 +228,6 @@ func modeOf(t *testing.T, path string) uint32 {
 	return st.Mode & 0o7777
 }
 
-func TestKillSetuid(t *testing.T) {
-	eachFS(t, func(t *testing.T, dir string) {
-		path := join(dir, "f")
-		write(t, path, string(make([]byte, 8192)))
-		write(t, join(dir, "src"), "source")
-		for name, c := range map[string]struct {
-			killPriv bool
-			do       func(fs *FS, id vfs.NodeID, h vfs.Handle) syscall.Errno
-			kept     bool
-		}{
-			"write": {true, func(fs *FS, id vfs.NodeID, h vfs.Handle) syscall.Errno {
-				_, errno := fs.Write(&someone, id, h, iovs([]byte("x"), 1), 0, 0, 0)
-				return errno
-			}, true},
-			"write, kill, not agreed": {false, func(fs *FS, id vfs.NodeID, h vfs.Handle) syscall.Errno {
-				_, errno := fs.Write(&someone, id, h, iovs([]byte("x"), 1), 0, 0, vfs.WriteKillSUIDGID)
-				return errno
-			}, true},
-			"write, kill": {true, func(fs *FS, id vfs.NodeID, h vfs.Handle) syscall.Errno {
-				_, errno := fs.Write(&someone, id, h, iovs([]byte("x"), 1), 0, 0, vfs.WriteKillSUIDGID)
-				return errno
-			}, false},
-			"fallocate by root": {false, func(fs *FS, id vfs.NodeID, h vfs.Handle) syscall.Errno {
-				return fs.Fallocate(&root, id, h, 0, 4096, unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE)
-			}, true},
-			"fallocate by someone": {false, func(fs *FS, id vfs.NodeID, h vfs.Handle) syscall.Errno {
-				return fs.Fallocate(&someone, id, h, 0, 4096, unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE)
-			}, false},
-			"copy by someone": {false, func(fs *FS, id vfs.NodeID, h vfs.Handle) syscall.Errno {
-				src, srcH := openAt(t, fs, "src", unix.O_RDONLY)
-				_, errno := fs.CopyFileRange(&someone, &vfs.CopyRange{SrcNode: src, SrcHandle: srcH, DstNode: id, DstHandle: h, Len: 3})
-				return errno
-			}, false},
-		} {
-			fs := share(t, Config{Path: dir, KillPriv: c.killPriv})
-			id, h := openAt(t, fs, "f", unix.O_RDWR)
-			if err := unix.Chmod(path, 0o6755); err != nil {
-				t.Fatal(err)
-			}
-			if errno := c.do(fs, id, h); errno == syscall.EOPNOTSUPP && name[:4] == "fall" {
-				t.Logf("%s: %v", name, errno)
-				continue
-			} else if errno != 0 {
-				t.Errorf("%s: %v", name, errno)
-			}
-			if mode := modeOf(t, path); mode != map[bool]uint32{true: 0o6755, false: 0o755}[c.kept] {
-				t.Errorf("%s: mode %o", name, mode)
-			}
-			if !oslib.ThreadHasCap(unix.CAP_FSETID) {
-				t.Errorf("%s: the thread lost CAP_FSETID", name)
-			}
-		}
-	})
-}
-
 func TestFallocate(t *testing.T) {
 	eachFS(t, func(t *testing.T, dir string) {
 		fs := share(t, Config{Path: dir})
@@ -469,122 +413,42 @@ func TestStatfs(t *testing.T) {
 	})
 }
 
-// uncache drops a file from the page cache.
-func uncache(t *testing.T, path string) {
-	t.Helper()
-	fd, err := unix.Open(path, unix.O_RDWR|unix.O_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer unix.Close(fd)
-	for range 1000 {
-		if err := unix.Fsync(fd); err != nil {
-			t.Fatal(err)
-		}
-		if err := unix.Fadvise(fd, 0, 0, unix.FADV_DONTNEED); err != nil {
-			t.Fatal(err)
-		}
-		var rng unix.CachestatRange
-		var cs unix.Cachestat_t
-		if err := unix.Cachestat(uint(fd), &rng, &cs, 0); err != nil {
-			t.Fatal(err)
-		}
-		if cs.Cache == 0 {
-			return
-		}
-		runtime.Gosched()
-	}
-	t.Fatalf("%s stays in the page cache", path)
-}
-
-func TestReadNowait(t *testing.T) {
-	dir := tempDir(t, "")
-	fs := share(t, Config{Path: dir})
-	data := bytes.Repeat([]byte("0123456789abcdef"), 4096)
-	write(t, join(dir, "f"), string(data))
-	id, h := openAt(t, fs, "f", unix.O_RDONLY)
-	buf := make([]byte, len(data)+100)
-
-	uncache(t, join(dir, "f"))
-	_, errno := fs.Read(&nowait, id, h, iovs(buf, 5000), 0, 0)
-	want(t, "read what is on the disk", errno, vfs.WouldBlock)
-	n, errno := fs.Read(&root, id, h, iovs(buf, 5000), 0, 0)
-	if n != len(data) || errno != 0 || !bytes.Equal(buf[:n], data) {
-		t.Errorf("read: %d, %v", n, errno)
-	}
-	n, errno = fs.Read(&nowait, id, h, iovs(buf, 5000), 0, 0)
-	if n != len(data) || errno != 0 {
-		t.Errorf("read what is cached: %d, %v", n, errno)
-	}
-
-	// A file system without RWF_NOWAIT that is not memory.
-	open := fs.handles.at(uint32(h))
-	if how := open.inline.refused(open.fd); how != inlineNever {
-		t.Errorf("a disk without RWF_NOWAIT: %d", how)
-	}
-	_, errno = fs.Read(&nowait, id, h, iovs(buf, 5000), 0, 0)
-	want(t, "nowait where there is none", errno, vfs.WouldBlock)
-	n, errno = fs.Read(&root, id, h, iovs(buf, 5000), 0, 0)
-	if n != len(data) || errno != 0 {
-		t.Errorf("plain read there: %d, %v", n, errno)
-	}
-	// The handle's next owner starts afresh.
-	want(t, "release", fs.Release(&root, id, h, &vfs.ReleaseIn{}), 0)
-	_, h2 := openAt(t, fs, "f", unix.O_RDONLY)
-	if uint32(h2) != uint32(h) {
-		t.Fatalf("handle %x after %x was released", h2, h)
-	}
-	if _, errno = fs.Read(&nowait, id, h2, iovs(buf, 5000), 0, 0); errno != 0 {
-		t.Errorf("read from a reused handle: %v", errno)
-	}
-	_, errno = fs.Read(&nowait, id, h, iovs(buf, 5000), 0, 0)
-	want(t, "read from a released handle", errno, syscall.EBADF)
-}
-
-func TestReadNowaitInMemory(t *testing.T) {
-	dir := tempDir(t, "/dev/shm")
-	fs := share(t, Config{Path: dir})
-	write(t, join(dir, "f"), "in memory")
-	id, h := openAt(t, fs, "f", unix.O_RDONLY)
-	buf := make([]byte, 100)
-	for range 2 {
-		if n, errno := fs.Read(&nowait, id, h, iovs(buf, 4), 0, 0); n != 9 || errno != 0 {
-			t.Errorf("%d, %v", n, errno)
-		}
-	}
-}
-
 func TestDataAllocs(t *testing.T) {
 	eachFS(t, func(t *testing.T, dir string) {
-		fs := share(t, Config{Path: dir, Xattr: true, KillPriv: true, Locks: Locks{POSIX: true, Flock: true}})
-		write(t, join(dir, "f"), "some content that is read")
-		if err := unix.Setxattr(join(dir, "f"), "trusted.a", []byte("v"), 0); err != nil {
-			t.Fatal(err)
-		}
-		id, h := openAt(t, fs, "f", unix.O_RDWR)
-		v := iovs(make([]byte, 100), 7, 0, 30)
-		attr := []byte("trusted.a\x00")
-		value := make([]byte, 10)
-		all := vfs.WriteKillSUIDGID
-		for what, f := range map[string]func() syscall.Errno{
-			"Read":         func() syscall.Errno { _, e := fs.Read(&root, id, h, v, 3, 0); return e },
-			"Read nowait":  func() syscall.Errno { _, e := fs.Read(&nowait, id, h, v, 0, 0); return e },
-			"Write":        func() syscall.Errno { _, e := fs.Write(&root, id, h, v, 0, 0, 0); return e },
-			"Write, kill":  func() syscall.Errno { _, e := fs.Write(&root, id, h, v, 0, 0, all); return e },
-			"Flush":        func() syscall.Errno { return fs.Flush(&root, id, h, 5) },
-			"Fsync":        func() syscall.Errno { return fs.Fsync(&root, id, h, false) },
-			"Lseek":        func() syscall.Errno { _, e := fs.Lseek(&root, id, h, 0, unix.SEEK_DATA); return e },
-			"Getxattr":     func() syscall.Errno { _, e := fs.Getxattr(&root, id, attr, value); return e },
-			"Setxattr":     func() syscall.Errno { return fs.Setxattr(&root, id, attr, value, 0, false) },
-			"Listxattr":    func() syscall.Errno { _, e := fs.Listxattr(&root, id, nil); return e },
-			"Statfs":       func() syscall.Errno { var o vfs.Statfs; return fs.Statfs(&root, id, &o) },
-			"Fallocate":    func() syscall.Errno { return fs.Fallocate(&someone, id, h, 0, 10, 0) },
-			"Ioctl, wrong": func() syscall.Errno { _, _, e := fs.Ioctl(&root, id, h, 1, 0, nil, nil); return e ^ syscall.ENOTTY },
-		} {
-			want(t, what, f(), 0)
-			if n := testing.AllocsPerRun(50, func() { f() }); n != 0 {
-				t.Errorf("%s: %v allocations", what, n)
-			}
-		}
+		eachXattrCall(t, func(t *testing.T, cfg Config) { testDataAllocs(t, cfg, dir) })
 	})
+}
+
+func testDataAllocs(t *testing.T, cfg Config, dir string) {
+	cfg.Path, cfg.Xattr, cfg.KillPriv, cfg.Locks = dir, true, true, Locks{POSIX: true, Flock: true}
+	fs := share(t, cfg)
+	write(t, join(dir, "f"), "some content that is read")
+	if err := unix.Setxattr(join(dir, "f"), "trusted.a", []byte("v"), 0); err != nil {
+		t.Fatal(err)
+	}
+	id, h := openAt(t, fs, "f", unix.O_RDWR)
+	v := iovs(make([]byte, 100), 7, 0, 30)
+	attr := []byte("trusted.a\x00")
+	value := make([]byte, 10)
+	all := vfs.WriteKillSUIDGID
+	for what, f := range map[string]func() syscall.Errno{
+		"Read":         func() syscall.Errno { _, e := fs.Read(&root, id, h, v, 3, 0); return e },
+		"Read nowait":  func() syscall.Errno { _, e := fs.Read(&nowait, id, h, v, 0, 0); return e },
+		"Write":        func() syscall.Errno { _, e := fs.Write(&root, id, h, v, 0, 0, 0); return e },
+		"Write, kill":  func() syscall.Errno { _, e := fs.Write(&root, id, h, v, 0, 0, all); return e },
+		"Flush":        func() syscall.Errno { return fs.Flush(&root, id, h, 5) },
+		"Fsync":        func() syscall.Errno { return fs.Fsync(&root, id, h, false) },
+		"Lseek":        func() syscall.Errno { _, e := fs.Lseek(&root, id, h, 0, unix.SEEK_DATA); return e },
+		"Getxattr":     func() syscall.Errno { _, e := fs.Getxattr(&root, id, attr, value); return e },
+		"Setxattr":     func() syscall.Errno { return fs.Setxattr(&root, id, attr, value, 0, false) },
+		"Listxattr":    func() syscall.Errno { _, e := fs.Listxattr(&root, id, nil); return e },
+		"Statfs":       func() syscall.Errno { var o vfs.Statfs; return fs.Statfs(&root, id, &o) },
+		"Fallocate":    func() syscall.Errno { return fs.Fallocate(&someone, id, h, 0, 10, 0) },
+		"Ioctl, wrong": func() syscall.Errno { _, _, e := fs.Ioctl(&root, id, h, 1, 0, nil, nil); return e ^ syscall.ENOTTY },
+	} {
+		want(t, what, f(), 0)
+		if n := testing.AllocsPerRun(50, func() { f() }); n != 0 {
+			t.Errorf("%s: %v allocations", what, n)
+		}
+	}
 }

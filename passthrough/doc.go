@@ -25,4 +25,9 @@
 // as the kernel has them. All others run as the daemon: a guest checks
 // permissions itself, and whoever controls the guest's kernel controls every id
 // in it.
+//
+// A daemon without privileges, or one in a user namespace, serves the ids that it
+// has: itself, as which the guest's root acts too, and those that its namespace
+// maps. To make something as any other is EPERM. It holds nodes by descriptor, as
+// opening by handle is a right over a whole file system.
 package passthrough

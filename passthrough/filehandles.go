@@ -1,6 +1,8 @@
 package passthrough
 
 import (
+	"context"
+	"log/slog"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -79,10 +81,16 @@ func (fs *FS) withoutHandle() syscall.Errno {
 	return 0
 }
 
-// refuse notes that a file system has no handles, with one warning for each.
+// refuse notes that a file system has no handles, with one message for each. It
+// is a warning unless it only says that the daemon has not got the capability.
 func (fs *FS) refuse(k *nodeKey, call string, errno syscall.Errno) {
-	if fs.mounts.refuse(k) && fs.cfg.FileHandles == HandlesPrefer {
-		fs.log.Warn("no file handles on this file system: each file that the guest knows keeps a descriptor open",
-			"path", fs.cfg.Path, "major", unix.Major(k.dev), "minor", unix.Minor(k.dev), "call", call, "err", errno)
+	if !fs.mounts.refuse(k) || fs.cfg.FileHandles != HandlesPrefer {
+		return
 	}
+	level := slog.LevelWarn
+	if errno == syscall.EPERM || errno == syscall.EACCES {
+		level = slog.LevelInfo
+	}
+	fs.log.Log(context.Background(), level, "no file handles on this file system: each file that the guest knows keeps a descriptor open",
+		"path", fs.cfg.Name, "major", unix.Major(k.dev), "minor", unix.Minor(k.dev), "call", call, "err", errno)
 }

@@ -2,6 +2,7 @@ package passthrough
 
 import (
 	"fmt"
+	"log/slog"
 	"os"
 	"sync"
 	"syscall"
@@ -340,7 +341,22 @@ func TestSingleFile(t *testing.T) {
 	if out.Attr.Size != 2 {
 		t.Errorf("size %d after truncate", out.Attr.Size)
 	}
+	buf := make([]byte, 8)
+	_, errno = fs.Write(&root, vfs.Root, o.Handle, iovs([]byte("ntent"), 2), 2, 0, 0)
+	want(t, "write", errno, 0)
+	n, errno := fs.Read(&root, vfs.Root, o.Handle, iovs(buf, 3), 0, 0)
+	if errno != 0 || string(buf[:n]) != "content" {
+		t.Errorf("read %q, %v", buf[:n], errno)
+	}
+	want(t, "opendir", fs.Opendir(&root, vfs.Root, 0, new(vfs.Opened)), syscall.ENOTDIR)
+	want(t, "create", fs.Create(&root, vfs.Root, name(t, "f"), unix.O_RDWR, 0o644, &e, new(vfs.Opened)), syscall.ENOTDIR)
+	want(t, "rename", fs.Rename(&root, vfs.Root, name(t, "file"), vfs.Root, name(t, "f"), 0), syscall.ENOTDIR)
+	want(t, "unlink", fs.Unlink(&root, vfs.Root, name(t, "file")), syscall.ENOTDIR)
 	release(t, fs, vfs.Root, o.Handle)
+	fs.Forget(vfs.Root, 1)
+	if _, errno := getattr(fs, vfs.Root); errno != 0 {
+		t.Errorf("getattr after the root was forgotten: %v", errno)
+	}
 }
 
 func TestNewErrors(t *testing.T) {
@@ -355,6 +371,8 @@ func TestNewErrors(t *testing.T) {
 		{Path: join(dir, "fifo")},
 		{Path: "/dev/null"},
 		{Path: dir, Cache: 99},
+		{Path: dir, PosixACL: 99},
+		{Path: dir, SecurityLabel: NegotiateAlways + 1},
 	} {
 		if fs, err := New(cfg); err == nil {
 			t.Errorf("New(%+v) succeeds", cfg)
@@ -392,19 +410,31 @@ func TestFeatures(t *testing.T) {
 		{Config{NoReaddirplus: true, Xattr: true}, everything, always | vfs.FeatCacheSymlinks | vfs.FeatSetxattrExt, 0},
 		{Config{Cache: CacheNever, Writeback: true, KillPriv: true, AnnounceSubmounts: true, DirectIOMmap: true, Locks: Locks{true, true}}, everything,
 			always | vfs.FeatWriteback | vfs.FeatKillPriv | vfs.FeatAtomicTrunc | vfs.FeatSubmounts | vfs.FeatDirectIOMmap | vfs.FeatPOSIXLocks | vfs.FeatFlock, 0},
-		{Config{Cache: CacheNever, PosixACL: true}, everything, always | vfs.FeatPOSIXACL | vfs.FeatDontMask | vfs.FeatSetxattrExt, 0},
-		{Config{PosixACL: true}, everything &^ vfs.FeatDontMask, 0, syscall.EPROTO},
+		{Config{Cache: CacheNever, PosixACL: NegotiateAlways}, everything, always | vfs.FeatPOSIXACL | vfs.FeatDontMask | vfs.FeatSetxattrExt, 0},
+		{Config{PosixACL: NegotiateAlways}, everything &^ vfs.FeatDontMask, 0, syscall.EPROTO},
 		{Config{Cache: CacheNever, KillPriv: true}, everything &^ vfs.FeatKillPriv, always, 0},
-		{Config{SecurityLabel: true}, everything &^ vfs.FeatSecurityContext, 0, syscall.EPROTO},
+		{Config{SecurityLabel: NegotiateAlways}, everything &^ vfs.FeatSecurityContext, 0, syscall.EPROTO},
+		{Config{Cache: CacheNever, PosixACL: NegotiateAuto}, everything, always | needACL, 0},
+		{Config{Cache: CacheNever, PosixACL: NegotiateAuto}, everything &^ vfs.FeatDontMask, always | vfs.FeatSetxattrExt, 0},
+		{Config{Cache: CacheNever, PosixACL: NegotiateAuto}, everything &^ vfs.FeatPOSIXACL, always | vfs.FeatSetxattrExt, 0},
+		{Config{Cache: CacheNever, SecurityLabel: NegotiateAuto}, everything, always | vfs.FeatSetxattrExt | vfs.FeatSecurityContext, 0},
+		{Config{Cache: CacheNever, SecurityLabel: NegotiateAuto, PosixACL: NegotiateAlways}, everything &^ vfs.FeatSecurityContext, always | needACL, 0},
+		{Config{SecurityLabel: NegotiateAlways, PosixACL: NegotiateAuto}, everything &^ vfs.FeatSecurityContext, 0, syscall.EPROTO},
 	} {
 		c.cfg.Path = dir
-		fs := share(t, Config{Path: dir})
-		fs.cfg = c.cfg
-		fs.cfg.Xattr = c.cfg.Xattr || c.cfg.PosixACL
+		c.cfg.Logger = slog.New(slog.DiscardHandler)
+		fs, err := New(c.cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
 		got, errno := fs.Init(c.offered)
 		if got != c.want || errno != c.errno {
 			t.Errorf("%+v: %#x, %v, want %#x, %v", c.cfg, got, errno, c.want, c.errno)
 		}
+		if _, errno := fs.Listxattr(&root, vfs.Root, nil); (errno != syscall.ENOSYS) != (c.cfg.Xattr || c.cfg.PosixACL+c.cfg.SecurityLabel != NegotiateNever) {
+			t.Errorf("%+v: listxattr: %v", c.cfg, errno)
+		}
+		fs.Close()
 	}
 }
 

@@ -38,24 +38,6 @@ func (fs *FS) checkXattrName(name []byte) syscall.Errno {
 	return 0
 }
 
-// haveXattrat says whether the calls that take a directory exist. The older
-// ones take a path, which is absolute and needs /proc where the process sees it.
-var haveXattrat = oslib.HaveXattrat
-
-// procPath is a buffer for the path of a descriptor below /proc/self/fd. A call
-// that follows this link comes to the object itself, of whatever type, and if
-// that is a symbolic link, not to its target.
-type procPath [len(procFDDir) + 12]byte
-
-const procFDDir = "/proc/self/fd/"
-
-func (p *procPath) of(fd int) []byte {
-	var buf [12]byte
-	n := copy(p[:], procFDDir)
-	n += copy(p[n:], oslib.ProcFDName(&buf, fd))
-	return p[:n]
-}
-
 // Getxattr implements [vfs.FileSystem].
 func (fs *FS) Getxattr(_ *vfs.Request, id vfs.NodeID, name, buf []byte) (int, syscall.Errno) {
 	if errno := fs.checkXattrName(name); errno != 0 {
@@ -65,14 +47,7 @@ func (fs *FS) Getxattr(_ *vfs.Request, id vfs.NodeID, name, buf []byte) (int, sy
 	if errno != 0 {
 		return 0, errno
 	}
-	var size int
-	if haveXattrat() {
-		var num [12]byte
-		size, errno = oslib.Getxattrat(fs.procSelfFD, oslib.ProcFDName(&num, fd), 0, name, buf)
-	} else {
-		var path procPath
-		size, errno = oslib.Getxattr(path.of(fd), name, buf)
-	}
+	size, errno := fs.getxattr(fd, name, buf)
 	n.unpin()
 	return size, errno
 }
@@ -87,14 +62,7 @@ func (fs *FS) Listxattr(_ *vfs.Request, id vfs.NodeID, buf []byte) (int, syscall
 	if errno != 0 {
 		return 0, errno
 	}
-	var size int
-	if haveXattrat() {
-		var num [12]byte
-		size, errno = oslib.Listxattrat(fs.procSelfFD, oslib.ProcFDName(&num, fd), 0, buf)
-	} else {
-		var path procPath
-		size, errno = oslib.Listxattr(path.of(fd), buf)
-	}
+	size, errno := fs.listxattr(fd, buf)
 	n.unpin()
 	if errno == 0 && len(buf) != 0 && !fs.agreed(vfs.FeatPOSIXACL) {
 		size = withoutACLs(buf[:size])
@@ -133,16 +101,9 @@ func (fs *FS) Setxattr(_ *vfs.Request, id vfs.NodeID, name, value []byte, flags 
 	if errno != 0 {
 		return errno
 	}
-	var num [12]byte
-	link := oslib.ProcFDName(&num, fd)
-	if haveXattrat() {
-		errno = oslib.Setxattrat(fs.procSelfFD, link, 0, name, value, int(flags))
-	} else {
-		var path procPath
-		errno = oslib.Setxattr(path.of(fd), name, value, int(flags))
-	}
+	errno = fs.setxattr(fd, name, value, int(flags))
 	if errno == 0 && killSGID && string(name[:len(name)-1]) == aclAccess {
-		errno = fs.killSGID(fd, link)
+		errno = fs.killSGID(fd)
 	}
 	n.unpin()
 	return errno
@@ -151,13 +112,14 @@ func (fs *FS) Setxattr(_ *vfs.Request, id vfs.NodeID, name, value []byte, flags 
 // killSGID clears setgid, as the kernel does after an access ACL was set by
 // somebody who is not in the file's group. It cannot tell that itself, as it
 // sees us and not the guest's caller.
-func (fs *FS) killSGID(fd int, link []byte) syscall.Errno {
+func (fs *FS) killSGID(fd int) syscall.Errno {
 	var st unix.Stat_t
 	errno := oslib.Fstatat(fd, oslib.Empty, &st, unix.AT_EMPTY_PATH)
 	if errno != 0 || st.Mode&unix.S_ISGID == 0 {
 		return errno
 	}
-	return oslib.Fchmodat(fs.procSelfFD, link, st.Mode&0o7777&^unix.S_ISGID)
+	var buf [12]byte
+	return oslib.Fchmodat(fs.procSelfFD, oslib.ProcFDName(&buf, fd), st.Mode&0o7777&^unix.S_ISGID)
 }
 
 // Removexattr implements [vfs.FileSystem].
@@ -169,13 +131,7 @@ func (fs *FS) Removexattr(_ *vfs.Request, id vfs.NodeID, name []byte) syscall.Er
 	if errno != 0 {
 		return errno
 	}
-	if haveXattrat() {
-		var num [12]byte
-		errno = oslib.Removexattrat(fs.procSelfFD, oslib.ProcFDName(&num, fd), 0, name)
-	} else {
-		var path procPath
-		errno = oslib.Removexattr(path.of(fd), name)
-	}
+	errno = fs.removexattr(fd, name)
 	n.unpin()
 	return errno
 }

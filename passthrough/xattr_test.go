@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"os"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -16,25 +17,64 @@ import (
 
 func cstr(s string) []byte { return append([]byte(s), 0) }
 
-// eachXattrCall runs a test with the calls of new kernels and of old ones.
-func eachXattrCall(t *testing.T, f func(t *testing.T)) {
+// eachXattrCall runs a test with the calls of new kernels and with those of old
+// ones, there with and without /proc in sight.
+func eachXattrCall(t *testing.T, f func(t *testing.T, cfg Config)) {
 	t.Run("at", func(t *testing.T) {
 		if !oslib.HaveXattrat() {
 			t.Fatal("this kernel has no getxattrat")
 		}
-		f(t)
+		f(t, Config{})
 	})
 	t.Run("path", func(t *testing.T) {
-		haveXattrat = func() bool { return false }
-		defer func() { haveXattrat = oslib.HaveXattrat }()
-		f(t)
+		withoutXattrat(t)
+		f(t, Config{})
 	})
+	t.Run("relative path", func(t *testing.T) {
+		withoutXattrat(t)
+		procSelfFD := inProcSelfFD(t)
+		f(t, Config{ProcSelfFD: procSelfFD})
+	})
+}
+
+func withoutXattrat(t *testing.T) {
+	haveXattrat = func() bool { return false }
+	t.Cleanup(func() { haveXattrat = oslib.HaveXattrat })
+}
+
+// inProcSelfFD has the rest of the test run on a thread that works in
+// /proc/self/fd: threads that have taken a umask of their own have a working
+// directory of their own too.
+func inProcSelfFD(t *testing.T) *os.File {
+	runtime.LockOSThread()
+	fd, err := unix.Open("/proc/self/fd", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := os.NewFile(uintptr(fd), "/proc/self/fd")
+	old, err := unix.Open(".", unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Fchdir(fd); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Fchdir(old); err != nil {
+			t.Fatal(err)
+		}
+		unix.Close(old)
+		if err := f.Close(); err != nil {
+			t.Errorf("the file system closed what is not its own: %v", err)
+		}
+		runtime.UnlockOSThread()
+	})
+	return f
 }
 
 // TestXattrTypes: attributes are those of the object itself, whatever it is.
 func TestXattrTypes(t *testing.T) {
 	eachFS(t, func(t *testing.T, dir string) {
-		fs := share(t, Config{Path: dir, Xattr: true})
 		write(t, join(dir, "file"), "")
 		for _, err := range []error{
 			os.Mkdir(join(dir, "dir"), 0o755),
@@ -49,7 +89,9 @@ func TestXattrTypes(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		eachXattrCall(t, func(t *testing.T) {
+		eachXattrCall(t, func(t *testing.T, cfg Config) {
+			cfg.Path, cfg.Xattr = dir, true
+			fs := share(t, cfg)
 			attr := cstr("trusted.isthmus")
 			for _, name := range []string{"file", "dir", "link", "dangling", "fifo", "char", "block", "socket"} {
 				id := walk(t, fs, name).Node
@@ -91,8 +133,9 @@ func TestXattrErrors(t *testing.T) {
 		_, errno := off.Listxattr(&root, vfs.Root, nil)
 		want(t, "list while off", errno, syscall.ENOSYS)
 
-		fs := share(t, Config{Path: dir, Xattr: true})
-		eachXattrCall(t, func(t *testing.T) {
+		eachXattrCall(t, func(t *testing.T, cfg Config) {
+			cfg.Path, cfg.Xattr = dir, true
+			fs := share(t, cfg)
 			id := walk(t, fs, "f").Node
 			for _, c := range []struct {
 				what  string
@@ -169,7 +212,7 @@ func TestACL(t *testing.T) {
 			t.Fatal(err)
 		}
 		fs := share(t, Config{Path: dir, Xattr: true})
-		withACL, err := New(Config{Path: dir, PosixACL: true, Logger: fs.log})
+		withACL, err := New(Config{Path: dir, PosixACL: NegotiateAlways, Logger: fs.log})
 		if err != nil {
 			t.Fatal(err)
 		}
