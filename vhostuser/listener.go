@@ -87,7 +87,10 @@ func listen(path string, opt ListenOptions) (_ *Listener, err error) {
 		return nil, err
 	}
 	bindPath := path
-	if len(path) > maxSocketPath {
+	if path[0] == '@' {
+		bindPath = "./" + path // not an abstract socket
+	}
+	if len(bindPath) > maxSocketPath {
 		bindPath = fmt.Sprintf("/proc/self/fd/%d/%s", l.dir.Fd(), name)
 		if len(bindPath) > maxSocketPath {
 			return nil, fmt.Errorf("the name of the socket has %d bytes: too long for a socket address", len(name))
@@ -272,6 +275,13 @@ func FromFD(fd int) (*Listener, error) {
 		return nil, fmt.Errorf("descriptor %d: it is not open", fd)
 	}
 	defer f.Close()
+	return FromFile(f)
+}
+
+// FromFile is [FromFD] for a socket that stays the caller's, who may close it at
+// once.
+func FromFile(f *os.File) (*Listener, error) {
+	fd := int(f.Fd())
 	if err := checkListening(fd); err != nil {
 		return nil, fmt.Errorf("descriptor %d: %w", fd, err)
 	}
@@ -281,6 +291,10 @@ func FromFD(fd int) (*Listener, error) {
 	}
 	return &Listener{sock: sock}, nil
 }
+
+// File returns a duplicate of the socket, for another process to accept on; the
+// caller closes it.
+func (l *Listener) File() (*os.File, error) { return l.sock.File() }
 
 func checkListening(fd int) error {
 	for _, o := range []struct {
@@ -314,6 +328,10 @@ func checkListening(fd int) error {
 	}
 	return errors.New("it is a socket that does not listen")
 }
+
+// Dir is the directory of the socket, in which Close removes files; nil for a
+// socket that was inherited. It stays the Listener's.
+func (l *Listener) Dir() *os.File { return l.dir }
 
 // listenerOf makes a net.UnixListener of a duplicate of f. It never removes the
 // socket's file.

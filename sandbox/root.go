@@ -1,0 +1,144 @@
+package sandbox
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// newRoot mounts the share where [changeRoot] can make it the root directory: a
+// clone of it with its submounts, on top of "/". If it is a file, the root is an empty
+// read-only tmpfs with the file at path. All by descriptors, so that no
+// name can change its meaning meanwhile.
+func newRoot(cfg *Config, share *os.File, path string) (*os.File, error) {
+	clone, err := cloneMount(share)
+	if err != nil {
+		return nil, fmt.Errorf("clone the mount of %s: %w", share.Name(), err)
+	}
+	restrictMount(cfg, clone)
+	if path == "/" {
+		if err := attach(clone, "/"); err != nil {
+			clone.Close()
+			return nil, err
+		}
+		return clone, nil
+	}
+	defer clone.Close()
+	root, err := newTmpfs()
+	if err != nil {
+		return nil, fmt.Errorf("make a tmpfs: %w", err)
+	}
+	if err := attachFile(root, clone, path[1:]); err != nil {
+		root.Close()
+		return nil, err
+	}
+	return root, nil
+}
+
+// cloneMount clones the mount of a file or directory, as seen from it, with what is
+// mounted below.
+func cloneMount(f *os.File) (*os.File, error) {
+	fd, err := unix.OpenTree(int(f.Fd()), "", unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_EMPTY_PATH|unix.AT_RECURSIVE)
+	if errors.Is(err, unix.ENOSYS) {
+		return nil, fmt.Errorf("open_tree: %w: it takes Linux 5.2, and a container that lets it pass; %s", err, elsewise)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open_tree: %w", err)
+	}
+	return os.NewFile(uintptr(fd), f.Name()), nil
+}
+
+// shareAttrs are the attributes that all mounts of the share get: nothing on it acts
+// on the host, be it a device or a set-user-ID program. Not noexec: with that,
+// access(2) would deny the guest the right to execute its files.
+const shareAttrs = unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOSUID
+
+// restrictMount sets attributes on a clone and its submounts. They are one layer of
+// several, so a kernel that lacks them is no error.
+func restrictMount(cfg *Config, clone *os.File) {
+	var want uint64 = shareAttrs
+	if cfg.ReadOnly {
+		want |= unix.MOUNT_ATTR_RDONLY
+	}
+	err := setAttrs(clone, want|unix.MOUNT_ATTR_NOSYMFOLLOW)
+	if errors.Is(err, unix.EINVAL) { // before Linux 5.14
+		err = setAttrs(clone, want)
+	}
+	if err != nil {
+		cfg.logger().Warn("the share is mounted with the host's flags, without nodev, nosuid and ro", "reason", err)
+	}
+}
+
+func setAttrs(clone *os.File, attrs uint64) error {
+	return unix.MountSetattr(int(clone.Fd()), "", unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, &unix.MountAttr{Attr_set: attrs})
+}
+
+// attach mounts a detached mount on a path.
+func attach(mount *os.File, path string) error {
+	if err := unix.MoveMount(int(mount.Fd()), "", unix.AT_FDCWD, path, unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
+		return fmt.Errorf("mount %s: %w", mount.Name(), err)
+	}
+	return nil
+}
+
+// newTmpfs makes a file system for one file of no bytes.
+func newTmpfs() (*os.File, error) {
+	fs, err := unix.Fsopen("tmpfs", unix.FSOPEN_CLOEXEC)
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(fs)
+	for _, o := range [][2]string{{"size", "4k"}, {"nr_inodes", "2"}, {"mode", "0755"}} {
+		if err := unix.FsconfigSetString(fs, o[0], o[1]); err != nil {
+			return nil, fmt.Errorf("%s=%s: %w", o[0], o[1], err)
+		}
+	}
+	if err := unix.FsconfigCreate(fs); err != nil {
+		return nil, err
+	}
+	fd, err := unix.Fsmount(fs, unix.FSMOUNT_CLOEXEC, shareAttrs)
+	if err != nil {
+		return nil, err
+	}
+	return os.NewFile(uintptr(fd), "tmpfs"), nil
+}
+
+// attachFile mounts a file's clone on an empty file of that name in a detached
+// tmpfs, and this on "/".
+func attachFile(root, clone *os.File, name string) error {
+	if err := attach(root, "/"); err != nil {
+		return err
+	}
+	at, err := unix.Openat(int(root.Fd()), name, unix.O_CREAT|unix.O_EXCL|unix.O_RDONLY|unix.O_CLOEXEC, 0o400)
+	if err != nil {
+		return fmt.Errorf("make a mount point: %w", err)
+	}
+	defer unix.Close(at)
+	err = unix.MoveMount(int(clone.Fd()), "", at, "", unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH)
+	if err != nil {
+		return fmt.Errorf("mount %s: %w", clone.Name(), err)
+	}
+	err = unix.MountSetattr(int(root.Fd()), "", unix.AT_EMPTY_PATH, &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY})
+	if err != nil && !errors.Is(err, unix.ENOSYS) {
+		return fmt.Errorf("make the tmpfs read-only: %w", err)
+	}
+	return nil
+}
+
+// changeRoot makes a mount on "/" the root directory and lets go of the old one. The
+// working directory is the new root.
+func changeRoot(root *os.File) error {
+	if err := chdir(root); err != nil {
+		return err
+	}
+	// The old root goes on top of the new, at the same place (pivot_root(2), notes).
+	if err := unix.PivotRoot(".", "."); err != nil {
+		return fmt.Errorf("pivot_root: %w", err)
+	}
+	if err := unix.Unmount(".", unix.MNT_DETACH); err != nil {
+		return fmt.Errorf("unmount the old root: %w", err)
+	}
+	return os.Chdir("/")
+}
