@@ -67,7 +67,7 @@ func Main(args []string) int {
 }
 
 func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	root := newRoot()
+	root := newProgram(args[0])
 	root.SetArgs(args[1:])
 	root.SetOut(stdout)
 	root.SetErr(stderr)
@@ -87,6 +87,14 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	return exitUsage
 }
 
+// newProgram is the program that goes by the given name.
+func newProgram(name string) *cobra.Command {
+	if filepath.Base(name) == "virtiofsd" {
+		return newVirtiofsd()
+	}
+	return newRoot()
+}
+
 func newRoot() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "isthmus",
@@ -95,6 +103,7 @@ func newRoot() *cobra.Command {
 
   isthmus serve    a daemon that shares a directory with any VM over vhost-user virtio-fs
                    (QEMU, libvirt, Cloud Hypervisor, crosvm, User-Mode Linux)
+  isthmus virtiofsd  the same, in the place of virtiofsd: its options, its messages
   isthmus try      a throw-away Linux guest with a directory at /mnt/share
   isthmus doctor   what this host can do, and what each lack costs`,
 		Version:       version,
@@ -102,7 +111,7 @@ func newRoot() *cobra.Command {
 		SilenceUsage:  true,
 	}
 	root.SetVersionTemplate("isthmus {{.Version}}\n")
-	root.AddCommand(newServe(), newTry(), newDoctor())
+	root.AddCommand(newServe(), newVirtiofsd(), newTry(), newDoctor())
 	return root
 }
 

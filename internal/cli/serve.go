@@ -2,38 +2,31 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"log/slog"
-	"net"
 	"os"
 	"os/user"
 	"strconv"
-	"time"
 
-	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/spf13/cobra"
-	"golang.org/x/sys/unix"
 
 	"github.com/isthmus-fs/isthmus/vhostuser"
 	"github.com/isthmus-fs/isthmus/virtiofs"
 )
 
-// takeover is how long a new front end waits for the one before it to be gone: a
-// VM that is started again at once connects before its old socket is closed.
-const takeover = 5 * time.Second
-
 type serveFlags struct {
-	share  shareFlags
-	log    logFlags
-	dir    string
-	socket string
-	fd     int
-	mode   string
-	group  string
-	tag    string
-	queues int
-	once   bool
-	nofile uint64
+	share   shareFlags
+	sandbox sandboxFlags
+	log     logFlags
+	dir     string
+	socket  string
+	fd      int
+	mode    string
+	group   string
+	tag     string
+	queues  int
+	once    bool
+	nofile  uint64
 }
 
 func newServe() *cobra.Command {
@@ -69,6 +62,7 @@ The VM's memory must be shared with other processes. In QEMU:
 	fl.BoolVar(&f.once, "once", false, "end when the first VM has gone")
 	fl.Uint64Var(&f.nofile, "rlimit-nofile", 0, "file descriptors that the daemon may use (default 1000000 or what the host allows)")
 	f.share.bind(fl)
+	f.sandbox.bind(fl)
 	f.log.bind(fl)
 	cmd.MarkFlagsMutuallyExclusive("socket", "fd")
 	cmd.MarkFlagsOneRequired("socket", "fd")
@@ -94,91 +88,33 @@ func serve(ctx context.Context, f *serveFlags, fromFD bool) error {
 	if f.queues < 1 || f.queues > virtiofs.MaxRequestQueues {
 		return usagef("--queues %d: want 1 to %d", f.queues, virtiofs.MaxRequestQueues)
 	}
-	listenOptions, err := f.listenOptions()
-	if err != nil {
+	c := daemonConfig{
+		listen: listenSpec{path: f.socket, fd: f.fd},
+		nofile: defaultFileLimit(),
+		once:   f.once,
+		says:   phrases{"waiting for a VM", "a VM has connected", "the VM has disconnected"},
+		log:    log,
+	}
+	if c.listen.options, err = f.listenOptions(); err != nil {
 		return err
 	}
-	if err := raiseFileLimit(f.nofile, log); err != nil {
+	if f.nofile != 0 {
+		c.nofile = fileLimit{f.nofile, true}
+	}
+	if c.share, err = f.share.spec(f.dir, log); err != nil {
 		return err
 	}
-	share, err := openShare(f.dir, &f.share, shareConfig{tag: f.tag, queues: f.queues, log: log})
-	if err != nil {
+	c.share.tag, c.share.queues = f.tag, f.queues
+	if err := f.sandbox.apply(&c, f.share.set.Changed("file-handles")); err != nil {
 		return err
 	}
-	defer share.close()
-
-	var l *vhostuser.Listener
-	if fromFD {
-		l, err = vhostuser.FromFD(f.fd)
-	} else {
-		l, err = vhostuser.Listen(f.socket, listenOptions)
+	switch info, err := os.Stat(f.dir); {
+	case err != nil:
+		return fmt.Errorf("share %s: %w", f.dir, errors.Unwrap(err))
+	case info.Mode().IsRegular():
+		return fmt.Errorf("share %s: it is a file, and a guest can mount only directories: share the directory that it is in", f.dir)
 	}
-	if err != nil {
-		return err
-	}
-	defer l.Close()
-
-	log.Info("waiting for a VM", "socket", f.endpoint(), "share", f.dir)
-	if _, err := daemon.SdNotify(false, daemon.SdNotifyReady); err != nil {
-		log.Warn("systemd was not told that the daemon is ready", "error", err)
-	}
-	return share.serveListener(ctx, l, f.once)
-}
-
-// serveListener serves one front end after the other until ctx ends or, with
-// once, the first is gone.
-func (s *share) serveListener(ctx context.Context, l *vhostuser.Listener, once bool) error {
-	busy := make(chan struct{}, 1)
-	defer func() { busy <- struct{}{} }() // wait for the last one
-	for {
-		conn, err := l.Accept(ctx)
-		if ctx.Err() != nil {
-			if err == nil {
-				conn.Close()
-			}
-			return nil
-		}
-		if err != nil {
-			return fmt.Errorf("accept: %w", err)
-		}
-		if once {
-			return s.serveConn(ctx, conn)
-		}
-		select {
-		case busy <- struct{}{}:
-		case <-ctx.Done():
-			conn.Close()
-			return nil
-		case <-time.After(takeover):
-			s.log.Error("a second VM was turned away: this daemon serves one at a time, start another for it")
-			conn.Close()
-			continue
-		}
-		go func() {
-			if err := s.serveConn(ctx, conn); err != nil {
-				s.log.Error("the connection to the VM ended", "error", err)
-			}
-			<-busy
-		}()
-	}
-}
-
-func (s *share) serveConn(ctx context.Context, conn *net.UnixConn) error {
-	defer conn.Close()
-	s.log.Info("a VM has connected")
-	err := vhostuser.ServeConn(ctx, conn, s.device, vhostuser.Options{Logger: s.log})
-	if err == nil && ctx.Err() == nil {
-		s.log.Info("the VM has disconnected")
-	}
-	return err
-}
-
-// endpoint is how a log calls what the daemon listens on.
-func (f *serveFlags) endpoint() string {
-	if f.socket != "" {
-		return f.socket
-	}
-	return fmt.Sprintf("fd %d", f.fd)
+	return runDaemon(ctx, &c)
 }
 
 func (f *serveFlags) listenOptions() (vhostuser.ListenOptions, error) {
@@ -209,46 +145,4 @@ func groupID(name string) (int, error) {
 		return 0, fmt.Errorf("--socket-group %s: there is no such group on this host", name)
 	}
 	return strconv.Atoi(g.Gid)
-}
-
-// defaultFiles is how many descriptors a daemon that was not told otherwise
-// asks for; the guest's share of them is smaller (see passthrough.Config).
-const defaultFiles = 1_000_000
-
-// raiseFileLimit sets RLIMIT_NOFILE. With want 0 it does what it can.
-func raiseFileLimit(want uint64, log *slog.Logger) error {
-	var lim unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &lim); err != nil {
-		return fmt.Errorf("getrlimit: %w", err)
-	}
-	explicit := want != 0
-	if !explicit {
-		if want = min(defaultFiles, maxFiles()); lim.Cur >= want {
-			return nil
-		}
-	}
-	err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: want, Max: max(want, lim.Max)})
-	if err == nil {
-		return nil
-	}
-	if explicit {
-		return fmt.Errorf("--rlimit-nofile %d: %w (the host allows %d to this user; the system's maximum is in /proc/sys/fs/nr_open)", want, err, lim.Max)
-	}
-	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: lim.Max, Max: lim.Max}); err != nil {
-		log.Warn("the limit of open files stays low", "limit", lim.Cur, "error", err)
-	}
-	return nil
-}
-
-// maxFiles returns the system's bound for RLIMIT_NOFILE.
-func maxFiles() uint64 {
-	b, err := os.ReadFile("/proc/sys/fs/nr_open")
-	if err != nil {
-		return defaultFiles
-	}
-	var n uint64
-	if _, err := fmt.Sscan(string(b), &n); err != nil {
-		return defaultFiles
-	}
-	return n
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -23,6 +22,7 @@ const tryMount = "/mnt/share"
 
 type tryFlags struct {
 	share   shareFlags
+	sandbox sandboxFlags
 	log     logFlags
 	vmm     string
 	kernel  string
@@ -74,6 +74,7 @@ busybox-static, and for --vmm qemu: qemu-system-x86 and linux-image-cloud-amd64.
 	fl.StringVar(&f.console, "console", "", "write what the guest kernel prints to this file, or to standard error with -")
 	fl.DurationVar(&f.timeout, "timeout", 0, "stop the guest after this time (default: never)")
 	f.share.bind(fl)
+	f.sandbox.bind(fl)
 	f.log.bind(fl)
 	fl.Lookup("log-level").DefValue = "warn"
 	f.log.level = "warn"
@@ -111,8 +112,7 @@ func try(cmd *cobra.Command, f *tryFlags, dir string, command []string) error {
 	if f.timeout < 0 {
 		return usagef("--timeout %v: a time cannot be negative", f.timeout)
 	}
-	log, err := f.log.logger()
-	if err != nil {
+	if _, err := f.log.logger(); err != nil {
 		return err
 	}
 	if dir != "" {
@@ -131,7 +131,7 @@ func try(cmd *cobra.Command, f *tryFlags, dir string, command []string) error {
 		return err
 	}
 	defer closeConsole()
-	socket, stop, err := f.backEnd(kind, dir, log)
+	socket, stop, err := f.backEnd(kind, dir, cmd.ErrOrStderr())
 	if err != nil {
 		return err
 	}
@@ -176,19 +176,18 @@ func try(cmd *cobra.Command, f *tryFlags, dir string, command []string) error {
 	return nil
 }
 
-// backEnd returns the socket of the daemon to use, which is in this process
+// backEnd returns the socket of the daemon to use, which is one of our own
 // unless there is one already.
-func (f *tryFlags) backEnd(kind lab.Kind, dir string, log *slog.Logger) (socket string, stop func(), err error) {
-	if f.socket == "" {
-		// QEMU tells the guest the tag itself.
-		c := shareConfig{queues: f.queues, log: log}
-		if kind == lab.UML {
-			c.tag = f.tag
-		}
-		return serveInBackground(dir, &f.share, c)
+func (f *tryFlags) backEnd(kind lab.Kind, dir string, stderr io.Writer) (socket string, stop func(), err error) {
+	if f.socket != "" {
+		socket, err = filepath.Abs(f.socket)
+		return socket, func() {}, err
 	}
-	socket, err = filepath.Abs(f.socket)
-	return socket, func() {}, err
+	more := []string{"--share=" + dir, "--log-level=" + f.log.level}
+	if kind == lab.UML { // QEMU tells the guest the tag itself
+		more = append(more, "--tag="+f.tag)
+	}
+	return startServe(f.share.set, stderr, more...)
 }
 
 // openConsole opens what takes the guest's console.

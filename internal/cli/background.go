@@ -1,0 +1,106 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/pflag"
+	"golang.org/x/sys/unix"
+)
+
+// startServe runs `isthmus serve` for one VM on a socket in a private temporary
+// directory, until stop is called. Of flags it gets those that were given and
+// that it has too, and then more. It returns when the daemon is ready.
+func startServe(flags *pflag.FlagSet, stderr io.Writer, more ...string) (socket string, stop func(), err error) {
+	tmp, err := os.MkdirTemp("", "isthmus-")
+	if err != nil {
+		return "", nil, fmt.Errorf("a directory for the socket: %w", err)
+	}
+	socket = filepath.Join(tmp, "share.sock")
+	cmd, err := runServe(tmp, socket, append(serveArgs(flags), more...), stderr)
+	if err != nil {
+		os.RemoveAll(tmp)
+		return "", nil, err
+	}
+	return socket, func() {
+		// Its exit status says how the VM left, which is not its fault.
+		_ = cmd.Process.Signal(unix.SIGTERM)
+		_ = cmd.Wait()
+		os.RemoveAll(tmp)
+	}, nil
+}
+
+// serveArgs are the given flags as arguments for serve.
+func serveArgs(flags *pflag.FlagSet) []string {
+	has := newServe().Flags()
+	args := []string{"serve", "--once"}
+	flags.Visit(func(f *pflag.Flag) {
+		if has.Lookup(f.Name) == nil {
+			return
+		}
+		values := []string{f.Value.String()}
+		if s, ok := f.Value.(pflag.SliceValue); ok {
+			values = s.GetSlice()
+		}
+		for _, v := range values {
+			args = append(args, "--"+f.Name+"="+v)
+		}
+	})
+	return args
+}
+
+// runServe starts the daemon and waits until it says, by the protocol of
+// sd_notify(3), that it is ready.
+func runServe(tmp, socket string, args []string, stderr io.Writer) (*exec.Cmd, error) {
+	notify, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: filepath.Join(tmp, "notify"), Net: "unixgram"})
+	if err != nil {
+		return nil, err
+	}
+	defer notify.Close()
+	// Nobody but us can come to tmp, and none but the daemon keeps the socket: a
+	// VMM does not wait for one that has died.
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: socket, Net: "unix"})
+	if err != nil {
+		return nil, err
+	}
+	l.SetUnlinkOnClose(false)
+	file, err := l.File()
+	l.Close()
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	cmd := exec.Command("/proc/self/exe", append(args, "--fd=3")...)
+	cmd.Args[0] = os.Args[0]
+	cmd.ExtraFiles = []*os.File{file}
+	cmd.Stderr = stderr
+	cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+notify.LocalAddr().String())
+	// A signal from the terminal is for us: the guest comes to its end first.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("start the daemon: %w", err)
+	}
+	ended := make(chan struct{})
+	go func() {
+		// Without reaping it, which is for Wait.
+		_ = unix.Waitid(unix.P_PID, cmd.Process.Pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
+		notify.Close()
+		close(ended)
+	}()
+	var msg [256]byte
+	n, err := notify.Read(msg[:])
+	if err == nil && strings.Contains(string(msg[:n]), "READY=1") {
+		return cmd, nil
+	}
+	_ = cmd.Process.Kill()
+	<-ended
+	_ = cmd.Wait()
+	return nil, errors.New("the daemon has not started")
+}

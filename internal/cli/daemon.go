@@ -1,0 +1,234 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+	"golang.org/x/sys/unix"
+
+	"github.com/isthmus-fs/isthmus/passthrough"
+	"github.com/isthmus-fs/isthmus/sandbox"
+	"github.com/isthmus-fs/isthmus/vhostuser"
+)
+
+// daemonConfig is all that a daemon is told, whichever command line said it.
+type daemonConfig struct {
+	share  shareSpec
+	listen listenSpec
+	// modes are the ways to close the daemon in, the first that this host
+	// allows being taken. sandbox says the rest; what follows from share is
+	// filled in.
+	modes   []sandbox.Mode
+	sandbox sandbox.Config
+	// freeHandles says that nobody has asked for file handles or against them. They are
+	// then used in namespaces only: elsewhere they would open any file of the host.
+	freeHandles bool
+	nofile      fileLimit
+	once        bool // end when the first VM has gone
+	// lenient ends a daemon with once successfully also when the connection
+	// ended with an error, which is only logged.
+	lenient bool
+	says    phrases
+	log     *slog.Logger
+}
+
+// listenSpec says where front ends connect: a path, or an inherited socket.
+type listenSpec struct {
+	path    string
+	options vhostuser.ListenOptions
+	fd      int // if path is empty
+}
+
+// phrases are the log lines that others wait for.
+type phrases struct{ waiting, connected, disconnected string }
+
+func (l *listenSpec) open() (*vhostuser.Listener, error) {
+	if l.path == "" {
+		return vhostuser.FromFD(l.fd)
+	}
+	return vhostuser.Listen(l.path, l.options)
+}
+
+// String is how a log calls it.
+func (l *listenSpec) String() string {
+	if l.path != "" {
+		return l.path
+	}
+	return fmt.Sprintf("fd %d", l.fd)
+}
+
+// runDaemon serves the share until ctx ends or, with once, the first VM has
+// gone. In namespaces it runs twice: in the process that was started, which
+// listens and then only waits, and in the closed-in one, which serves.
+func runDaemon(ctx context.Context, c *daemonConfig) error {
+	c.sandbox.Share = c.share.fs.Path
+	c.sandbox.ReadOnly = c.share.readOnly
+	c.sandbox.FileHandles = c.share.fs.FileHandles != passthrough.HandlesNever
+	c.sandbox.Logger = c.log
+	if c.freeHandles && !handlesWork(&c.sandbox) {
+		c.holdByDescriptor()
+	}
+	inner, err := sandbox.Inherited()
+	if err != nil {
+		return err
+	}
+	if inner != nil {
+		return c.serveInner(ctx, inner)
+	}
+	if err := raiseFileLimit(c.nofile, c.log); err != nil {
+		return err
+	}
+	l, err := c.listen.open()
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	for i, mode := range c.modes {
+		c.sandbox.Mode = mode
+		err = c.closeIn(ctx, l)
+		if i == len(c.modes)-1 || !errors.Is(err, sandbox.ErrNotPermitted) {
+			return err
+		}
+		c.log.Warn("this host does not allow one way of closing the daemon in; trying the next", "error", err)
+	}
+	return err
+}
+
+// closeIn serves what connects to l, closed in by one mode. ErrNotPermitted
+// says that nothing has happened yet.
+func (c *daemonConfig) closeIn(ctx context.Context, l *vhostuser.Listener) error {
+	if c.sandbox.Mode == sandbox.ModeNamespace {
+		return c.superviseInner(ctx, l)
+	}
+	if c.freeHandles {
+		c.holdByDescriptor()
+	}
+	c.sandbox.Cleanup = l.Dir()
+	return c.serve(ctx, l, func() error { return nil })
+}
+
+// holdByDescriptor goes without file handles.
+func (c *daemonConfig) holdByDescriptor() {
+	c.share.fs.FileHandles, c.sandbox.FileHandles = passthrough.HandlesNever, false
+	c.sandbox.Keep &^= 1 << unix.CAP_DAC_READ_SEARCH
+}
+
+// handlesWork tells whether a process may open files by handle: it must be root,
+// and not that of a user namespace only.
+func handlesWork(c *sandbox.Config) bool {
+	ids := strings.Fields(readTrimmed("/proc/self/uid_map"))
+	return os.Geteuid() == 0 && c.UIDMap == nil && c.GIDMap == nil && slices.Equal(ids, []string{"0", "0", "4294967295"})
+}
+
+// stopPatience is how long requests that are under way may take at the end, which a
+// slow disk or a network may need.
+const stopPatience = 30 * time.Second
+
+// superviseInner starts the process that serves and waits for it.
+func (c *daemonConfig) superviseInner(ctx context.Context, l *vhostuser.Listener) error {
+	socket, err := l.File()
+	if err != nil {
+		return err
+	}
+	p, err := sandbox.Start(&c.sandbox, socket)
+	socket.Close()
+	if err != nil {
+		return err
+	}
+	type end struct {
+		status int
+		err    error
+	}
+	ended := make(chan end, 1)
+	go func() {
+		status, err := p.Wait()
+		ended <- end{status, err}
+	}()
+	ready, stop := p.Ready(), ctx.Done()
+	var stuck <-chan time.Time
+	for {
+		select {
+		case <-ready:
+			ready = nil
+			c.notifyReady()
+		case <-stop:
+			stop = nil
+			if err := p.Signal(unix.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
+				return fmt.Errorf("stop the daemon's inner process: %w", err)
+			}
+			stuck = time.After(stopPatience)
+		case <-stuck:
+			c.log.Error("the inner process does not end; killing it", "waited", stopPatience)
+			p.Signal(unix.SIGKILL)
+		case e := <-ended:
+			if e.err == nil && e.status != 0 {
+				e.err = fmt.Errorf("the inner process ended with status %d", e.status)
+			}
+			if e.err != nil {
+				// What went wrong it has said itself, unless it was killed.
+				return &failure{err: e.err, code: e.status, quiet: e.status > 0 && e.status < 128}
+			}
+			return nil
+		}
+	}
+}
+
+// serveInner is the part of runDaemon in the closed-in process.
+func (c *daemonConfig) serveInner(ctx context.Context, inner *sandbox.Inner) error {
+	if len(inner.Files) != 1 {
+		return fmt.Errorf("the outer process passed on %d files: want its socket alone", len(inner.Files))
+	}
+	l, err := vhostuser.FromFile(inner.Files[0])
+	if err != nil {
+		return err
+	}
+	inner.Files[0].Close()
+	defer l.Close()
+	c.sandbox.Mode = sandbox.ModeNamespace
+	return c.serve(ctx, l, inner.Ready)
+}
+
+// serve closes this process in, opens the share, which is then all that it can
+// open, and serves it.
+func (c *daemonConfig) serve(ctx context.Context, l *vhostuser.Listener, ready func() error) error {
+	view, err := sandbox.Enter(&c.sandbox)
+	if err != nil {
+		return err
+	}
+	if c.sandbox.Mode != sandbox.ModeNamespace {
+		// The socket of the service manager is out of reach later, and ours
+		// takes connections already.
+		c.notifyReady()
+	}
+	layers, err := sandbox.Lock(&c.sandbox)
+	if err != nil {
+		return err
+	}
+	c.log.Debug("closed in", "layers", layers)
+	shown := c.share.fs.Path
+	c.share.fs.Name, c.share.fs.Path, c.share.fs.ProcSelfFD = shown, view.Path, view.ProcSelfFD
+	share, err := openShare(&c.share, c.log)
+	if err != nil {
+		return err
+	}
+	defer share.close()
+	if err := ready(); err != nil {
+		return err
+	}
+	c.log.Info(c.says.waiting, "socket", c.listen.String(), "share", shown)
+	return share.serveListener(ctx, l, c)
+}
+
+// notifyReady tells the service manager, if there is one.
+func (c *daemonConfig) notifyReady() {
+	if _, err := daemon.SdNotify(false, daemon.SdNotifyReady); err != nil {
+		c.log.Warn("the service manager was not told that the daemon is ready", "error", err)
+	}
+}
