@@ -3,7 +3,7 @@
 # make test    every test, those with real guests included
 # make bench   Go benchmarks of the request path
 # make fuzz    each fuzz target for FUZZTIME
-# make install the program, completions and man pages below PREFIX
+# make install the program, completions, man pages and what QEMU's users look for, below PREFIX
 
 export CGO_ENABLED = 0
 export GOFLAGS += -trimpath
@@ -45,6 +45,10 @@ install: build
 	for page in bin/man/*.1; do \
 		install -D -m 644 $$page $(DESTDIR)$(PREFIX)/share/man/man1/$$(basename $$page) || exit 1; \
 	done
+	install -d $(DESTDIR)$(PREFIX)/libexec/isthmus
+	ln -sfn ../../bin/isthmus $(DESTDIR)$(PREFIX)/libexec/isthmus/virtiofsd
+	sed 's|@virtiofsd@|$(PREFIX)/libexec/isthmus/virtiofsd|' share/qemu/vhost-user/50-isthmus-virtiofsd.json.in >bin/50-isthmus-virtiofsd.json
+	install -D -m 644 bin/50-isthmus-virtiofsd.json $(DESTDIR)$(PREFIX)/share/qemu/vhost-user/50-isthmus-virtiofsd.json
 
 clean:
 	rm -rf bin

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -126,12 +127,13 @@ func try(cmd *cobra.Command, f *tryFlags, dir string, command []string) error {
 	if _, err := lab.Find(kind); err != nil && f.kernel == "" {
 		return err
 	}
-	console, closeConsole, err := f.openConsole(cmd.ErrOrStderr())
+	stderr := shared(cmd.ErrOrStderr())
+	console, closeConsole, err := f.openConsole(stderr)
 	if err != nil {
 		return err
 	}
 	defer closeConsole()
-	socket, stop, err := f.backEnd(kind, dir, cmd.ErrOrStderr())
+	socket, stop, err := f.backEnd(kind, dir, stderr)
 	if err != nil {
 		return err
 	}
@@ -154,7 +156,7 @@ func try(cmd *cobra.Command, f *tryFlags, dir string, command []string) error {
 		Dir:           tryMount,
 		Stdin:         cmd.InOrStdin(),
 		Stdout:        cmd.OutOrStdout(),
-		Stderr:        cmd.ErrOrStderr(),
+		Stderr:        stderr,
 		Console:       console,
 	}
 	if len(command) == 0 {
@@ -188,6 +190,26 @@ func (f *tryFlags) backEnd(kind lab.Kind, dir string, stderr io.Writer) (socket 
 		more = append(more, "--tag="+f.tag)
 	}
 	return startServe(f.share.set, stderr, more...)
+}
+
+// shared makes a writer that the guest and the daemon may write to at the same
+// time, which they may to a file.
+func shared(w io.Writer) io.Writer {
+	if file, ok := w.(*os.File); ok {
+		return file
+	}
+	return &lockedWriter{w: w}
+}
+
+type lockedWriter struct {
+	mu sync.Mutex
+	w  io.Writer
+}
+
+func (l *lockedWriter) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.w.Write(p)
 }
 
 // openConsole opens what takes the guest's console.

@@ -11,9 +11,17 @@ import (
 
 	"github.com/isthmus-fs/isthmus/internal/lab"
 	"github.com/isthmus-fs/isthmus/internal/lab/labtest"
+	"github.com/isthmus-fs/isthmus/sandbox"
 )
 
-func TestMain(m *testing.M) { labtest.Main(m) }
+// TestMain runs the tests, or the program, when it starts itself as the daemon of
+// `try`.
+func TestMain(m *testing.M) {
+	if sandbox.Inside() || len(os.Args) > 1 && os.Args[1] == "serve" {
+		os.Exit(Main(os.Args))
+	}
+	labtest.Main(m)
+}
 
 // TestTry shares a directory with a guest of each kind and looks at both ends
 // of it.

@@ -112,8 +112,12 @@ func TestVirtiofsdOptionsMean(t *testing.T) {
 		{"--inode-file-handles=fallback", func(c *daemonConfig) {}},
 		{"--rlimit-nofile 0", func(c *daemonConfig) { c.nofile = fileLimit{0, true} }},
 		{"--rlimit-nofile 5000", func(c *daemonConfig) { c.nofile = fileLimit{5000, true} }},
-		{"--rlimit-nofile 1000", func(c *daemonConfig) { c.nofile, c.share.fs.MaxFDs, c.share.fs.MaxCachedFDs = fileLimit{1000, true}, 390, 64 }},
-		{"--rlimit-nofile 610", func(c *daemonConfig) { c.nofile, c.share.fs.MaxFDs, c.share.fs.MaxCachedFDs = fileLimit{610, true}, 1, 64 }},
+		{"--rlimit-nofile 1000", func(c *daemonConfig) {
+			c.nofile, c.share.fs.MaxFDs, c.share.fs.MaxCachedFDs = fileLimit{1000, true}, 390, 64
+		}},
+		{"--rlimit-nofile 610", func(c *daemonConfig) {
+			c.nofile, c.share.fs.MaxFDs, c.share.fs.MaxCachedFDs = fileLimit{610, true}, 1, 64
+		}},
 		{"--thread-pool-size 64", func(c *daemonConfig) {}},
 		{"--migration-mode file-handles --migration-on-error guest-error", func(c *daemonConfig) {}},
 		{"--socket-group daemon", func(c *daemonConfig) { c.listen.options = vhostuser.ListenOptions{Mode: 0o770, Group: 1} }},

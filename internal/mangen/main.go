@@ -4,6 +4,8 @@ package main
 import (
 	"log"
 	"os"
+	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra/doc"
 
@@ -24,4 +26,22 @@ func main() {
 	if err := doc.GenManTree(root, header, dir); err != nil {
 		log.Fatal(err)
 	}
+	if err := amend(filepath.Join(dir, "isthmus-virtiofsd.1")); err != nil {
+		log.Fatal(err)
+	}
+}
+
+// amend corrects how options of virtiofsd are shown: those that take no value, and
+// those that are one letter alone.
+func amend(page string) error {
+	b, err := os.ReadFile(page)
+	if err != nil {
+		return err
+	}
+	corrections := []string{"[=]", ""}
+	for _, letter := range []string{"o", "d", "f"} {
+		alone := `\fB-` + letter + `\fP`
+		corrections = append(corrections, alone+`, \fB--`+letter+`\fP`, alone)
+	}
+	return os.WriteFile(page, []byte(strings.NewReplacer(corrections...).Replace(string(b))), 0o644)
 }
