@@ -178,13 +178,14 @@ func New(cfg Config) (*FS, error) {
 	}
 	fs.cfg.Xattr = cfg.Xattr || max(cfg.PosixACL, cfg.SecurityLabel) != NegotiateNever
 	fs.setTimeouts()
-	if err := fs.setLimits(); err != nil {
-		return nil, fmt.Errorf("share %s: %w", cfg.Name, err)
-	}
 	fs.nodes.init()
 	fs.handles.init()
 	fs.mounts.init()
-	if err := fs.openRoot(); err != nil {
+	err := fs.openRoot()
+	if err == nil {
+		err = fs.setLimits()
+	}
+	if err != nil {
 		fs.Close()
 		return nil, fmt.Errorf("share %s: %w", cfg.Name, err)
 	}
@@ -219,7 +220,7 @@ const (
 )
 
 // setLimits divides what RLIMIT_NOFILE leaves between the guest's quota and the
-// cache.
+// cache, which only nodes with handles make use of.
 func (fs *FS) setLimits() error {
 	var lim unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &lim); err != nil {
@@ -236,7 +237,7 @@ func (fs *FS) setLimits() error {
 	fs.fds.max = int64(fs.cfg.MaxFDs)
 	if fs.fds.max == 0 {
 		fs.fds.max = int64(avail)
-		if fs.cfg.FileHandles != HandlesNever {
+		if fs.rootMount != nil {
 			fs.fds.max = int64(max(avail-fs.cache.max, minFDs))
 		}
 	}
@@ -251,7 +252,7 @@ func (fs *FS) openRoot() error {
 	if err != nil {
 		return fmt.Errorf("open: %w", err)
 	}
-	fs.fds.take()
+	fs.fds.used.Add(1) // there is no quota yet
 	n := &node{fs: fs, ring: -1}
 	n.state.word.Store(uint64(fd + 1))
 	fs.root = n

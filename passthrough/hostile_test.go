@@ -256,3 +256,20 @@ func TestQuotaMakesNothing(t *testing.T) {
 		})
 	}
 }
+
+// Where there are no handles, every node takes a descriptor of the quota, and
+// nothing is set aside for a cache that nobody uses.
+func TestQuotaWithoutHandles(t *testing.T) {
+	var quota []int64
+	for _, use := range []HandleUse{HandlesNever, HandlesPrefer} {
+		fs, err := New(Config{Path: "/proc/sys", FileHandles: use}) // procfs has none
+		if err != nil {
+			t.Fatal(err)
+		}
+		quota = append(quota, fs.fds.max)
+		fs.Close()
+	}
+	if quota[0] != quota[1] {
+		t.Errorf("%d descriptors without handles, %d where they are wanted and not there", quota[0], quota[1])
+	}
+}

@@ -30,8 +30,10 @@ type daemonConfig struct {
 	// freeHandles says that nobody has asked for file handles or against them. They are
 	// then used in namespaces only: elsewhere they would open any file of the host.
 	freeHandles bool
-	nofile      fileLimit
-	once        bool // end when the first VM has gone
+	// ownIDsOnly is why an ordinary user has no other ids to give to the guest.
+	ownIDsOnly error
+	nofile     fileLimit
+	once       bool // end when the first VM has gone
 	// lenient ends a daemon with once successfully also when the connection
 	// ended with an error, which is only logged.
 	lenient bool
@@ -141,6 +143,9 @@ func (c *daemonConfig) superviseInner(ctx context.Context, l *vhostuser.Listener
 	socket.Close()
 	if err != nil {
 		return err
+	}
+	if c.ownIDsOnly != nil {
+		c.log.Info("only your own user and group id exist in the guest's files", "reason", c.ownIDsOnly)
 	}
 	type end struct {
 		status int

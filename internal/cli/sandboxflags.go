@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"log/slog"
 	"os"
 
 	"github.com/spf13/pflag"
@@ -79,7 +78,7 @@ func (f *sandboxFlags) apply(c *daemonConfig, handlesGiven bool) (err error) {
 		return err
 	}
 	if len(f.uidMap)+len(f.gidMap) == 0 && os.Geteuid() != 0 && c.modes[0] == sandbox.ModeNamespace && !sandbox.Inside() {
-		c.sandbox.UIDMap, c.sandbox.GIDMap = ownMaps(c.log)
+		c.sandbox.UIDMap, c.sandbox.GIDMap, c.ownIDsOnly = sandbox.SubordinateMaps()
 	}
 	return nil
 }
@@ -94,14 +93,4 @@ func nsMap(flag string, specs []string) ([]sandbox.IDMap, error) {
 		maps = append(maps, m)
 	}
 	return maps, nil
-}
-
-// ownMaps are the id maps of an ordinary user who asked for none.
-func ownMaps(log *slog.Logger) (uids, gids []sandbox.IDMap) {
-	uids, gids, err := sandbox.SubordinateMaps()
-	if err != nil {
-		log.Info("only your own user and group id exist in the guest's files", "reason", err)
-		return nil, nil
-	}
-	return uids, gids
 }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -26,18 +27,58 @@ type daemon struct {
 	exited chan error
 }
 
+// launch says how a daemon is started. The zero value is as the tests' own
+// user, in this directory, on a socket of its own.
+type launch struct {
+	socket string
+	// wrapper is a command line that ends in executing the words after it.
+	wrapper []string
+	// credential, when set, is who the daemon is started as.
+	credential *syscall.Credential
+	dir        string // working directory
+	env        []string
+}
+
 // serve starts the daemon for dir and returns when it listens.
 func serve(t *testing.T, dir string, args ...string) *daemon {
 	t.Helper()
+	return launch{}.serve(t, dir, args...)
+}
+
+func (l launch) serve(t *testing.T, dir string, args ...string) *daemon {
+	t.Helper()
+	d := l.start(t, dir, args...)
+	d.waitLog("waiting for a VM")
+	return d
+}
+
+// start is serve without the wait.
+func (l launch) start(t *testing.T, dir string, args ...string) *daemon {
+	t.Helper()
+	if l.socket == "" {
+		l.socket = filepath.Join(t.TempDir(), "s")
+	}
+	return l.run(t, append([]string{"serve", "--socket", l.socket, "--share", dir, "--tag", tag}, args...)...)
+}
+
+// run starts isthmus with args, which have to name l.socket.
+func (l launch) run(t *testing.T, args ...string) *daemon {
+	t.Helper()
 	d := &daemon{
 		t:      t,
-		socket: filepath.Join(t.TempDir(), "s"),
+		socket: l.socket,
 		log:    &logBuffer{},
 		exited: make(chan error, 1),
 	}
-	d.cmd = exec.Command(isthmus, append([]string{"serve", "--socket", d.socket, "--share", dir, "--tag", tag}, args...)...)
+	words := append(l.wrapper[:len(l.wrapper):len(l.wrapper)], isthmus)
+	words = append(words, args...)
+	d.cmd = exec.Command(words[0], words[1:]...)
 	d.cmd.Stderr = d.log
-	d.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	d.cmd.Dir = l.dir
+	if l.env != nil {
+		d.cmd.Env = append(os.Environ(), l.env...)
+	}
+	d.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Credential: l.credential}
 	if err := d.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -48,7 +89,6 @@ func serve(t *testing.T, dir string, args ...string) *daemon {
 			t.Logf("daemon:\n%s", d.log)
 		}
 	})
-	d.waitLog("waiting for a VM")
 	return d
 }
 
@@ -73,7 +113,7 @@ func (d *daemon) waitLog(text string) {
 	}
 }
 
-// wait returns the daemon's exit status.
+// wait returns the daemon's exit status, −1 if a signal ended it.
 func (d *daemon) wait() int {
 	d.t.Helper()
 	select {
@@ -100,14 +140,84 @@ func (d *daemon) stop(sig syscall.Signal) {
 	}
 }
 
-// openFiles counts the daemon's descriptors.
+// outer is the process that was started.
+func (d *daemon) outer() int { return d.cmd.Process.Pid }
+
+// inner is the process that serves: the only child of the one that was started
+// or, without a sandbox of its own, that one itself.
+func (d *daemon) inner() int {
+	d.t.Helper()
+	children := childrenOf(d.t, d.outer())
+	switch len(children) {
+	case 0:
+		return d.outer()
+	case 1:
+		return children[0]
+	}
+	d.t.Fatalf("the daemon, process %d, has the children %v", d.outer(), children)
+	return -1
+}
+
+// childrenOf returns the children of a process, whichever thread started them.
+func childrenOf(t *testing.T, pid int) []int {
+	t.Helper()
+	lists, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
+	if err != nil || len(lists) == 0 {
+		t.Fatalf("process %d has no threads (%v)", pid, err)
+	}
+	var children []int
+	for _, list := range lists {
+		b, err := os.ReadFile(list)
+		if err != nil {
+			continue // the thread has ended
+		}
+		for word := range strings.FieldsSeq(string(b)) {
+			child, err := strconv.Atoi(word)
+			if err != nil {
+				t.Fatalf("%s: %q", list, b)
+			}
+			children = append(children, child)
+		}
+	}
+	return children
+}
+
+// openFiles counts the descriptors of the process that serves.
 func (d *daemon) openFiles() int {
 	d.t.Helper()
-	ents, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", d.cmd.Process.Pid))
+	ents, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", d.inner()))
 	if err != nil {
 		d.t.Fatal(err)
 	}
 	return len(ents)
+}
+
+// waitGone waits until a process is no more, not even as a zombie of somebody
+// who does not care for it.
+func waitGone(t *testing.T, pid int) {
+	t.Helper()
+	for end := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+		state, err := processState(pid)
+		if err != nil || state == 'Z' || state == 'X' {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("process %d is still there, in state %c", pid, state)
+		}
+	}
+}
+
+// processState returns the letter that stat in /proc has for a process.
+func processState(pid int) (byte, error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0, err
+	}
+	_, rest, ok := bytes.Cut(b, []byte(") "))
+	if !ok || len(rest) == 0 {
+		return 0, fmt.Errorf("/proc/%d/stat: %q", pid, b)
+	}
+	return rest[0], nil
 }
 
 // logBuffer is a bytes.Buffer for two goroutines.

@@ -20,8 +20,9 @@ const (
 )
 
 // A hostDir is a directory to share, and what the guest tests are to expect of
-// it (see package guesttest): Debian 12's kernel asks for no birth times, and
-// what fallocate can do is up to the host's file system.
+// it (see package guesttest): Debian 12's kernel asks for no birth times, the
+// daemon keeps no right to trusted. attributes, and what fallocate can do is up to
+// the host's file system.
 type hostDir struct{ name, path, features string }
 
 // hostDirs are a directory on each file system that the suite is run on.
@@ -35,8 +36,8 @@ func hostDirs(t *testing.T) []hostDir {
 		t.Fatal(err)
 	}
 	return []hostDir{
-		{"ext4", t.TempDir(), "nobtime,zerorange"},
-		{"tmpfs", shm, "nobtime"},
+		{"ext4", t.TempDir(), "nobtime,notrusted,zerorange"},
+		{"tmpfs", shm, "nobtime,notrusted"},
 	}
 }
 

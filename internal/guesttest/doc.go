@@ -42,17 +42,36 @@
 //	noflags    FS_IOC_GETFLAGS and its kin answer ENOTTY
 //	noatime    reads leave the access time alone
 //	stripnoatime
-//	           O_NOATIME may be without effect: the daemon leaves it out
+//	           O_NOATIME is without effect: the daemon leaves it out
 //	zerorange  fallocate takes FALLOC_FL_ZERO_RANGE; otherwise EOPNOTSUPP
 //	collapse   fallocate takes FALLOC_FL_COLLAPSE_RANGE and
 //	           FALLOC_FL_INSERT_RANGE; otherwise EOPNOTSUPP
+//	acl        there are POSIX access control lists; otherwise EOPNOTSUPP
+//	aligned    O_DIRECT takes only what begins and ends with a block of the
+//	           disk; otherwise anything
+//	readonly   nothing can be changed. This is for the tests of that name
+//	           alone, in a directory that has been prepared (see below)
+//	submounts  other file systems have been mounted on one/ and two/, each with
+//	           a file f that holds its name, and have devices of their own
+//	flatmounts the same, but all of it looks like one file system
 //
 // All tests hold on ext4 and, from Linux 6.6 on, on tmpfs, which before had no
 // user attributes, no direct I/O and no lasting directory positions.
 //
 // An unknown word stops the run. When the variable is not set at all, the
-// expectations are those of a plain mount of the file system's kind: ext4 has
-// zerorange and collapse, every other kind has none of the words. A test that
+// expectations are those of a plain mount of the file system's kind: all have
+// acl, ext4 also zerorange, collapse and aligned. A test that
 // has nothing to examine under the given words says so in its log, with the
-// word APPLIES in capitals.
+// word APPLIES in capitals. Two things are not examined in guests at all, as FUSE
+// has no means for them: what a write does to S_ISGID where the group may not
+// execute the file, which depends on who is a member, and that root's fallocate
+// and copy_file_range leave S_ISUID and S_ISGID alone, as newer guests do not tell
+// whose they are.
+//
+// # Helpers
+//
+// With ISTHMUS_TEST_HELPER=prepare the binary makes the directory that the
+// word readonly asks for, and with =calls it makes the calls that its input
+// lists, one a line, and prints what came of each (see helpCalls). So the answers
+// of a guest and of the host to the same calls can be compared.
 package guesttest

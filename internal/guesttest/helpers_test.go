@@ -36,11 +36,17 @@ const (
 	featStripNoatime feature = "stripnoatime"
 	featZeroRange    feature = "zerorange"
 	featCollapse     feature = "collapse"
+	featACL          feature = "acl"
+	featAligned      feature = "aligned"
+	featReadOnly     feature = "readonly"
+	featSubmounts    feature = "submounts"
+	featFlat         feature = "flatmounts"
 )
 
 var knownFeatures = []feature{
 	featLocks, featNoXattr, featNoTrusted, featNoMmap, featDAX, featNoBtime,
 	featNoTmpfile, featNoFlags, featNoAtime, featStripNoatime, featZeroRange, featCollapse,
+	featACL, featAligned, featReadOnly, featSubmounts, featFlat,
 }
 
 // expected is the set of features of the directory under test. It is written
@@ -82,7 +88,9 @@ func readFeatures() error {
 		if fs.Type == unix.EXT4_SUPER_MAGIC {
 			expected[featZeroRange] = true
 			expected[featCollapse] = true
+			expected[featAligned] = true
 		}
+		expected[featACL] = true
 		return nil
 	}
 	for word := range strings.SplitSeq(list, ",") {
@@ -134,6 +142,15 @@ func scratch(t *testing.T) string {
 		}
 	})
 	return dir
+}
+
+// overFUSE reports whether a directory is that of a guest, whose kernel reaches it
+// by FUSE.
+func overFUSE(t *testing.T, dir string) bool {
+	t.Helper()
+	var fs unix.Statfs_t
+	check(t, unix.Statfs(dir, &fs), "statfs")
+	return fs.Type == unix.FUSE_SUPER_MAGIC
 }
 
 // scaled returns n, or a tenth of it with -short.

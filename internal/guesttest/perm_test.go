@@ -3,6 +3,7 @@ package guesttest
 import (
 	"errors"
 	"fmt"
+	"sync"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -311,5 +312,42 @@ func TestSetuidDoesNotSurviveAStrangersChange(t *testing.T) {
 			t.Errorf("mode %#o after %s, want %#o", got, c.what, c.after)
 		}
 		check(t, unix.Unlink(path), "unlink")
+	}
+}
+
+// TestManyUsersAtOnceAreKeptApart has several users make files in one directory at
+// the same time, each under a umask of his own.
+func TestManyUsersAtOnceAreKeptApart(t *testing.T) {
+	dir := scratch(t)
+	check(t, unix.Chmod(dir, 0o777), "chmod")
+	callers := []struct {
+		user
+		mask int
+	}{{user{}, 0}, {alice, 0o022}, {bob, 0o077}, {carol, 0o007}}
+	each := scaled(200)
+	var all sync.WaitGroup
+	for _, who := range callers {
+		all.Go(func() {
+			underUmask(t, who.user, who.mask, func() {
+				for i := range each {
+					name := fmt.Sprintf("%s/%d-%d", dir, who.uid, i)
+					want(t, tryOpen(name, unix.O_RDWR|unix.O_CREAT|unix.O_EXCL, 0o666), nil, "create")
+					want(t, unix.Mkdir(name+"-dir", 0o777), nil, "mkdir")
+				}
+			})
+		})
+	}
+	all.Wait()
+	for _, who := range callers {
+		for i := range each {
+			name := fmt.Sprintf("%s/%d-%d", dir, who.uid, i)
+			for suffix, mode := range map[string]uint32{"": 0o666, "-dir": 0o777} {
+				st := lstat(t, name+suffix)
+				if st.Uid != who.uid || st.Gid != who.gid || st.Mode&0o7777 != mode&^uint32(who.mask) {
+					t.Fatalf("%s%s: %d:%d, mode %#o; want %d:%d, %#o", name, suffix, st.Uid, st.Gid, st.Mode&0o7777,
+						who.uid, who.gid, mode&^uint32(who.mask))
+				}
+			}
+		}
 	}
 }

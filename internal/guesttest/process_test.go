@@ -74,9 +74,12 @@ func becomeThread(u user) error {
 const helperVar = "ISTHMUS_TEST_HELPER"
 
 var helpers = map[string]func() int{
-	"identity": helpIdentity,
-	"hold":     helpHold,
-	"lock":     helpLock,
+	"identity":     helpIdentity,
+	"hold":         helpHold,
+	"lock":         helpLock,
+	"capabilities": helpCapabilities,
+	"prepare":      helpPrepare,
+	"calls":        helpCalls,
 }
 
 func runHelper(name string) int {
