@@ -48,16 +48,20 @@ func nameOf[T Mode | Action](v T, names ...string) string {
 // are those from Outside on in the namespace of the caller of [Start].
 type IDMap struct{ Inside, Outside, Count uint32 }
 
+// Share is a directory or a file to serve, which must exist.
+type Share struct {
+	Path string // a symbolic link is followed
+	// ReadOnly lets the kernel refuse every change, where the mode has a mount of
+	// its own, or Landlock the rules, to do that with.
+	ReadOnly bool
+}
+
 // Config says how a process is closed in. Outer and inner process use an equal
 // one.
 type Config struct {
 	Mode Mode
-	// Share is the directory or the file to serve, which must exist. A
-	// symbolic link is followed.
-	Share string
-	// ReadOnly lets the kernel refuse every change of the share, where the
-	// mode has a mount of its own to do that with.
-	ReadOnly bool
+	// Shares are all that the process is to reach.
+	Shares []Share
 	// FileHandles says that files are opened by handle, which needs a
 	// system call, a capability and the renunciation of Landlock's path rules.
 	FileHandles bool
@@ -83,6 +87,8 @@ type Config struct {
 	// Logger is for what this package has to tell, such as a layer that the
 	// kernel does not have; nil is slog.Default().
 	Logger *slog.Logger
+
+	entered *View // set by Enter
 }
 
 func (cfg *Config) logger() *slog.Logger {

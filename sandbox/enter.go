@@ -13,15 +13,15 @@ import (
 
 // View is how the process reaches its share after [Enter].
 type View struct {
-	// Path is the share, to be opened by this name.
-	Path string
+	// Paths are the shares, in the order of the Config's, to be opened by these names.
+	Paths []string
 	// ProcSelfFD is an O_PATH descriptor of the directory /proc/self/fd, for when
 	// there is no /proc any more: opening the name "7" in it opens anew what descriptor
 	// 7 refers to. It is the caller's; in ModeNone it is nil.
 	ProcSelfFD *os.File
 }
 
-// Enter changes what the process can reach: of the host's files, the share alone
+// Enter changes what the process can reach: of the host's files, the shares alone
 // in ModeNamespace and, by path, in ModeChroot; all in ModeNone. ModeNamespace is for the
 // process in which [Inherited] returned something. A process that may drops its supplementary
 // groups, and becomes root of its user namespace if cfg maps that.
@@ -36,6 +36,7 @@ func Enter(cfg *Config) (*View, error) {
 	if err != nil {
 		return nil, fmt.Errorf("sandbox %s: %w", cfg.Mode, err)
 	}
+	cfg.entered = view
 	return view, nil
 }
 
@@ -71,19 +72,27 @@ func dropGroups() error {
 	return syscall.Setgroups(nil)
 }
 
-// openShare opens the share without rights over it, and tells whether it is a directory.
-func openShare(path string) (f *os.File, dir bool, err error) {
-	fd, err := unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0)
+// source is an opened share.
+type source struct {
+	*os.File
+	dir      bool
+	readOnly bool
+}
+
+// openSource opens a share without rights over it.
+func openSource(s Share) (*source, error) {
+	fd, err := unix.Open(s.Path, unix.O_PATH|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return nil, false, fmt.Errorf("open the share %s: %w", path, err)
+		return nil, fmt.Errorf("open the share %s: %w", s.Path, err)
 	}
-	f = os.NewFile(uintptr(fd), path)
+	src := &source{File: os.NewFile(uintptr(fd), s.Path), readOnly: s.ReadOnly}
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
-		f.Close()
-		return nil, false, fmt.Errorf("stat the share %s: %w", path, err)
+		src.Close()
+		return nil, fmt.Errorf("stat the share %s: %w", s.Path, err)
 	}
-	return f, st.Mode&unix.S_IFMT == unix.S_IFDIR, nil
+	src.dir = st.Mode&unix.S_IFMT == unix.S_IFDIR
+	return src, nil
 }
 
 // openProcSelfFD opens /proc/self/fd. Where the process may make mounts, the descriptor
@@ -101,42 +110,47 @@ func openProcSelfFD(cfg *Config) (*os.File, error) {
 	return os.NewFile(uintptr(fd), path), nil
 }
 
-func enterNamespace(cfg *Config) (*View, error) {
-	share, dir, err := openShare(cfg.Share)
-	if err != nil {
+func enterNamespace(cfg *Config) (_ *View, err error) {
+	sources := make([]*source, 0, len(cfg.Shares))
+	defer func() {
+		for _, s := range sources {
+			s.Close()
+		}
+	}()
+	for _, s := range cfg.Shares {
+		src, err := openSource(s)
+		if err != nil {
+			return nil, err
+		}
+		sources = append(sources, src)
+	}
+	view := &View{}
+	if view.ProcSelfFD, err = openProcSelfFD(cfg); err != nil {
 		return nil, err
 	}
-	defer share.Close()
-	procFD, err := openProcSelfFD(cfg)
-	if err != nil {
-		return nil, err
-	}
-	view := &View{Path: "/", ProcSelfFD: procFD}
-	if !dir {
-		view.Path = "/" + filepath.Base(cfg.Share)
-	}
-	if err := moveInto(cfg, share, view); err != nil {
-		procFD.Close()
+	if err := moveInto(cfg, sources, view); err != nil {
+		view.ProcSelfFD.Close()
 		return nil, err
 	}
 	return view, nil
 }
 
-// moveInto makes the share this process's root directory, or a file at view.Path in it.
-func moveInto(cfg *Config, share *os.File, view *View) error {
+// moveInto gives this process a root directory with the shares, and nothing else.
+func moveInto(cfg *Config, sources []*source, view *View) error {
 	if err := becomeRoot(cfg); err != nil {
 		return err
 	}
-	// What is mounted here stays here, but what the host mounts below the
+	// What is mounted here stays here, but what the host mounts below a
 	// share later is to appear.
 	if err := unix.Mount("", "/", "", unix.MS_SLAVE|unix.MS_REC, ""); err != nil {
 		return fmt.Errorf("keep mounts from the host: %w", err)
 	}
-	root, err := newRoot(cfg, share, view.Path)
+	root, paths, err := newRoot(cfg, sources)
 	if err != nil {
 		return err
 	}
 	defer root.Close()
+	view.Paths = paths
 	if err := changeRoot(root); err != nil {
 		return err
 	}
@@ -173,39 +187,46 @@ func enterChroot(cfg *Config) (*View, error) {
 	if !have.effective.Has(unix.CAP_SYS_CHROOT) {
 		return nil, errors.New("it takes the capability CAP_SYS_CHROOT: run as root, or use the mode namespace or none")
 	}
-	share, dir, err := openShare(cfg.Share)
+	if len(cfg.Shares) != 1 {
+		return nil, fmt.Errorf("there are %d shares, and one alone can be the root directory: use the mode namespace or none", len(cfg.Shares))
+	}
+	share, err := openSource(cfg.Shares[0])
 	if err != nil {
 		return nil, err
 	}
 	defer share.Close()
-	if !dir {
-		return nil, fmt.Errorf("the share %s is no directory, which a root directory must be: use the mode namespace or none", cfg.Share)
+	if !share.dir {
+		return nil, fmt.Errorf("the share %s is no directory, which a root directory must be: use the mode namespace or none", share.Name())
 	}
 	procFD, err := openProcSelfFD(cfg)
 	if err != nil {
 		return nil, err
 	}
-	if err = chdir(share); err == nil {
+	if err = chdir(share.File); err == nil {
 		if err = unix.Chroot("."); err == nil {
 			err = chdir(procFD)
 		}
 	}
 	if err != nil {
 		procFD.Close()
-		return nil, fmt.Errorf("change root to %s: %w", cfg.Share, err)
+		return nil, fmt.Errorf("change root to %s: %w", share.Name(), err)
 	}
-	return &View{Path: "/", ProcSelfFD: procFD}, nil
+	return &View{Paths: []string{"/"}, ProcSelfFD: procFD}, nil
 }
 
 func enterNone(cfg *Config) (*View, error) {
-	path, err := filepath.Abs(cfg.Share)
-	if err != nil {
-		return nil, fmt.Errorf("share %s: %w", cfg.Share, err)
+	view := &View{}
+	for _, s := range cfg.Shares {
+		path, err := filepath.Abs(s.Path)
+		if err != nil {
+			return nil, fmt.Errorf("share %s: %w", s.Path, err)
+		}
+		if _, err := os.Stat(path); err != nil {
+			return nil, fmt.Errorf("share: %w", err)
+		}
+		view.Paths = append(view.Paths, path)
 	}
-	if _, err := os.Stat(path); err != nil {
-		return nil, fmt.Errorf("share: %w", err)
-	}
-	return &View{Path: path}, nil
+	return view, nil
 }
 
 // chdir is f.Chdir for descriptors of O_PATH too.

@@ -20,7 +20,7 @@ const flagsOf = unix.ST_NODEV | unix.ST_NOSUID | stNosymfollow
 
 func TestNamespaceView(t *testing.T) {
 	each(t, func(t *testing.T, dir string, j job, host [2]uint32, uid int) {
-		share := j.Config.Share
+		share := j.Config.Shares[0].Path
 		j.Probe, j.Arg, j.Groups = "look", filepath.Join(dir, "secret"), []int{4321}
 		if uid != 0 {
 			// A namespace with its own ids alone cannot drop groups, and they
@@ -107,7 +107,7 @@ func TestNamespaceView(t *testing.T) {
 
 func TestReadOnlyMount(t *testing.T) {
 	each(t, func(t *testing.T, dir string, j job, _ [2]uint32, _ int) {
-		j.Probe, j.Config.ReadOnly = "look", true
+		j.Probe, j.Config.Shares[0].ReadOnly = "look", true
 		s := j.start(t)
 		var got sight
 		s.next("inner", &got)
@@ -122,11 +122,11 @@ func TestReadOnlyMount(t *testing.T) {
 func TestShareIsFile(t *testing.T) {
 	each(t, func(t *testing.T, dir string, j job, _ [2]uint32, _ int) {
 		j.Probe, j.Arg = "look", filepath.Join(dir, "secret")
-		j.Config.Share = filepath.Join(dir, "share", "file")
+		j.Config.Shares[0].Path = filepath.Join(dir, "share", "file")
 		s := j.start(t)
 		var got sight
 		s.next("inner", &got)
-		if got.Path != "/file" || !slices.Equal(got.Root, []string{"file"}) || got.Mount&flagsOf != flagsOf {
+		if got.Path != "/0" || !slices.Equal(got.Root, []string{"0"}) || got.Mount&flagsOf != flagsOf {
 			t.Errorf("share at %s with mount flags %#x; root directory: %v", got.Path, got.Mount, got.Root)
 		}
 		for try, want := range map[string]string{
@@ -141,6 +141,34 @@ func TestShareIsFile(t *testing.T) {
 	})
 }
 
+// Several shares, directories and files, are all that there is, by their numbers; each is
+// read-only if it is to be.
+func TestSeveralShares(t *testing.T) {
+	each(t, func(t *testing.T, dir string, j job, _ [2]uint32, uid int) {
+		other := filepath.Join(dir, "other")
+		if err := os.Mkdir(other, 0o777); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(other, 0o777); err != nil {
+			t.Fatal(err)
+		}
+		share := j.Config.Shares[0].Path
+		j.Probe, j.Arg = "several", filepath.Join(dir, "secret")
+		j.Config.Shares = []Share{{Path: share, ReadOnly: true}, {Path: filepath.Join(share, "file")}, {Path: other}}
+		s := j.start(t)
+		var got map[string]string
+		s.next("inner", &got)
+		want := map[string]string{
+			"paths": "/0 /1 /2", "root": "0 1 2",
+			"write 0": "EROFS", "write 2": "ok", "write root": "EROFS", "secret": "ENOENT",
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Error(diff)
+		}
+		s.wait()
+	})
+}
+
 // A user's share may lie where only that user can go, though ids of others serve it.
 func TestShareInPrivateDirectory(t *testing.T) {
 	each(t, func(t *testing.T, dir string, j job, _ [2]uint32, _ int) {
@@ -148,13 +176,13 @@ func TestShareInPrivateDirectory(t *testing.T) {
 		if err := os.Mkdir(private, 0o700); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.Rename(j.Config.Share, filepath.Join(private, "share")); err != nil {
+		if err := os.Rename(j.Config.Shares[0].Path, filepath.Join(private, "share")); err != nil {
 			t.Fatal(err)
 		}
 		if err := os.Chown(private, j.UID, j.UID); err != nil {
 			t.Fatal(err)
 		}
-		j.Probe, j.Config.Share = "view", filepath.Join(private, "share")
+		j.Probe, j.Config.Shares[0].Path = "view", filepath.Join(private, "share")
 		wantView(t, j, "/", "file link ")
 	})
 }
@@ -189,7 +217,7 @@ func TestSharePaths(t *testing.T) {
 			}
 			for _, share := range []string{filepath.Join(dir, "share"), link, relative} {
 				t.Run(fmt.Sprintf("%s user=%v %s", mode, user, share), func(t *testing.T) {
-					j := job{Config: Config{Mode: mode, Share: share}, Probe: "view"}
+					j := job{Config: Config{Mode: mode, Shares: []Share{{Path: share}}}, Probe: "view"}
 					if user {
 						j = j.asUser(t, dir)
 					}
@@ -214,9 +242,9 @@ func TestShareIsRoot(t *testing.T) {
 		all.WriteString(e.Name() + " ")
 	}
 	for _, mode := range []Mode{ModeNamespace, ModeChroot, ModeNone} {
-		wantView(t, job{Config: Config{Mode: mode, Share: "/"}, Probe: "view"}, "/", all.String())
+		wantView(t, job{Config: Config{Mode: mode, Shares: []Share{{Path: "/"}}}, Probe: "view"}, "/", all.String())
 	}
-	user := job{Config: Config{Share: "/"}, Probe: "view"}.asUser(t, testDir(t))
+	user := job{Config: Config{Shares: []Share{{Path: "/"}}}, Probe: "view"}.asUser(t, testDir(t))
 	wantView(t, user, "/", all.String())
 }
 
@@ -229,11 +257,11 @@ func TestEnterErrors(t *testing.T) {
 		user bool
 		want string
 	}{
-		{"chroot as user", Config{Mode: ModeChroot, Share: dir}, true, "CAP_SYS_CHROOT"},
-		{"chroot to file", Config{Mode: ModeChroot, Share: file}, false, "no directory"},
-		{"chroot to nothing", Config{Mode: ModeChroot, Share: missing}, false, "no such file"},
-		{"none with nothing", Config{Mode: ModeNone, Share: missing}, false, "no such file"},
-		{"unknown mode", Config{Mode: 9, Share: dir}, false, "unknown mode"},
+		{"chroot as user", Config{Mode: ModeChroot, Shares: []Share{{Path: dir}}}, true, "CAP_SYS_CHROOT"},
+		{"chroot to file", Config{Mode: ModeChroot, Shares: []Share{{Path: file}}}, false, "no directory"},
+		{"chroot to nothing", Config{Mode: ModeChroot, Shares: []Share{{Path: missing}}}, false, "no such file"},
+		{"none with nothing", Config{Mode: ModeNone, Shares: []Share{{Path: missing}}}, false, "no such file"},
+		{"unknown mode", Config{Mode: 9, Shares: []Share{{Path: dir}}}, false, "unknown mode"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			j := job{Config: tc.cfg, Probe: "view"}
@@ -251,7 +279,7 @@ func TestEnterErrors(t *testing.T) {
 
 // A process in the host's namespaces is kept from changing the host's mounts.
 func TestEnterNamespaceOutside(t *testing.T) {
-	s := job{Config: Config{Mode: ModeNone, Share: "/"}, Probe: "noSandbox"}.start(t)
+	s := job{Config: Config{Mode: ModeNone, Shares: []Share{{Path: "/"}}}, Probe: "noSandbox"}.start(t)
 	if failure := s.next("inner", nil); !strings.Contains(failure, "no namespaces of its own") {
 		t.Errorf("error %q", failure)
 	}
@@ -260,7 +288,7 @@ func TestEnterNamespaceOutside(t *testing.T) {
 
 func TestChrootView(t *testing.T) {
 	dir := testDir(t)
-	j := job{Config: Config{Mode: ModeChroot, Share: filepath.Join(dir, "share")}, Probe: "look",
+	j := job{Config: Config{Mode: ModeChroot, Shares: []Share{{Path: filepath.Join(dir, "share")}}}, Probe: "look",
 		Arg: filepath.Join(dir, "secret"), Groups: []int{4321}}
 	s := j.start(t)
 	var got sight
@@ -290,7 +318,7 @@ func TestLaterMounts(t *testing.T) {
 		if err := os.Mkdir(sub, 0o755); err != nil {
 			t.Fatal(err)
 		}
-		j := job{Config: Config{Share: share}, Probe: "submount", Lifeline: true}
+		j := job{Config: Config{Shares: []Share{{Path: share}}}, Probe: "submount", Lifeline: true}
 		if user {
 			j.UID = testUser
 		}

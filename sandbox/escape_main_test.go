@@ -130,7 +130,7 @@ func (j *escapeJob) attack(control *os.File) error {
 			return brokenError{err}
 		}
 	}
-	a := &attacker{scene: j.Scene, control: control, view: j.Config.Share}
+	a := &attacker{scene: j.Scene, control: control, view: j.Config.Shares[0].Path}
 	if err := j.closeIn(a); err != nil {
 		return brokenError{err}
 	}
@@ -154,7 +154,7 @@ func (j *escapeJob) closeIn(a *attacker) error {
 		if err != nil {
 			return err
 		}
-		a.view = view.Path
+		a.view = view.Paths[0]
 		if view.ProcSelfFD != nil {
 			a.procFD = int(view.ProcSelfFD.Fd())
 		}

@@ -380,7 +380,7 @@ func (s *stage) try(a *attackCase, c *column) string {
 		}
 	}
 	j := escapeJob{Attack: a.name, Layers: c.layers, Scene: sc, Config: Config{
-		Mode: c.mode, Share: filepath.Join(sc.Dir, "share"), ReadOnly: a.readOnly,
+		Mode: c.mode, Shares: []Share{{Path: filepath.Join(sc.Dir, "share"), ReadOnly: a.readOnly}},
 		FileHandles: c.handles || a.handles, Keep: ServerCaps(c.handles || a.handles),
 	}}
 	spec, err := json.Marshal(j)
@@ -415,9 +415,9 @@ func (s *stage) try(a *attackCase, c *column) string {
 		err, asked := error(nil), true
 		switch answer {
 		case answerMove:
-			err = os.Rename(filepath.Join(j.Config.Share, "sub"), filepath.Join(sc.Dir, "sub"))
+			err = os.Rename(filepath.Join(j.Config.Shares[0].Path, "sub"), filepath.Join(sc.Dir, "sub"))
 		case answerDrop:
-			err = dropCaches(j.Config.Share)
+			err = dropCaches(j.Config.Shares[0].Path)
 		default:
 			asked = false
 		}

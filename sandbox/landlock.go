@@ -51,11 +51,13 @@ func applyLandlock(cfg *Config) (desc string, err error) {
 	if cfg.FileHandles || abi < landlockRefer {
 		rules.HandledAccessFS = 0
 	} else {
-		rule, err := shareRule(cfg)
-		if err != nil {
-			return "", err
+		for i := range cfg.Shares {
+			rule, err := shareRule(cfg, i)
+			if err != nil {
+				return "", err
+			}
+			share = append(share, rule)
 		}
-		share = append(share, rule)
 		if cfg.Cleanup != nil {
 			share = append(share, cleanupRule(cfg))
 		}
@@ -102,12 +104,11 @@ func landlockABI() (int, error) {
 	return abi, nil
 }
 
-// shareRule allows what serving the share takes, below the share. Its name is the
-// one that it has after [Enter].
-func shareRule(cfg *Config) (landlock.Rule, error) {
-	path := "/"
-	if cfg.Mode == ModeNone {
-		path = cfg.Share
+// shareRule allows what serving a share takes, below the share.
+func shareRule(cfg *Config, i int) (landlock.Rule, error) {
+	path := cfg.Shares[i].Path
+	if cfg.entered != nil {
+		path = cfg.entered.Paths[i]
 	}
 	info, err := os.Stat(path)
 	if err != nil {
@@ -117,7 +118,7 @@ func shareRule(cfg *Config) (landlock.Rule, error) {
 	if info.IsDir() {
 		rights |= readDir
 	}
-	if !cfg.ReadOnly {
+	if !cfg.Shares[i].ReadOnly {
 		rights |= writeFile
 		if info.IsDir() {
 			rights |= writeDir

@@ -44,7 +44,7 @@ func TestLockThreads(t *testing.T) {
 		share := filepath.Join(dir, "share")
 		for _, mode := range []Mode{ModeChroot, ModeNone} {
 			t.Run(mode.String(), func(t *testing.T) {
-				check(t, job{Config: Config{Mode: mode, Share: share}}, want)
+				check(t, job{Config: Config{Mode: mode, Shares: []Share{{Path: share}}}}, want)
 			})
 		}
 		t.Run("user without a sandbox", func(t *testing.T) {
@@ -53,7 +53,7 @@ func TestLockThreads(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			j := job{Config: Config{Mode: ModeNone, Share: share}}.asUser(t, dir)
+			j := job{Config: Config{Mode: ModeNone, Shares: []Share{{Path: share}}}}.asUser(t, dir)
 			check(t, j, fmt.Sprintf("0 0 0 %x 0", uint64(bound)))
 		})
 	}

@@ -33,6 +33,7 @@ var probes = map[string]func(*Inner, *job) (any, error){
 	"submount":  probeSubmount,
 	"maps":      probeMaps,
 	"view":      probeView,
+	"several":   probeSeveral,
 	"noSandbox": probeNoSandbox,
 }
 

@@ -58,7 +58,7 @@ func probeLook(in *Inner, j *job) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := sight{Pid: os.Getpid(), UID: os.Getuid(), GID: os.Getgid(), Path: v.Path}
+	s := sight{Pid: os.Getpid(), UID: os.Getuid(), GID: os.Getgid(), Path: v.Paths[0]}
 	if s.Groups, err = os.Getgroups(); err != nil {
 		return nil, err
 	}
@@ -70,7 +70,7 @@ func probeLook(in *Inner, j *job) (any, error) {
 		s.Root = append(s.Root, e.Name())
 	}
 	var fs unix.Statfs_t
-	if err := unix.Statfs(v.Path, &fs); err != nil {
+	if err := unix.Statfs(v.Paths[0], &fs); err != nil {
 		return nil, err
 	}
 	s.Mount = fs.Flags
@@ -83,9 +83,9 @@ func probeLook(in *Inner, j *job) (any, error) {
 	}
 
 	proc := int(v.ProcSelfFD.Fd())
-	file, err := unix.Open(filepath.Join(v.Path, "file"), unix.O_PATH|unix.O_CLOEXEC, 0)
+	file, err := unix.Open(filepath.Join(v.Paths[0], "file"), unix.O_PATH|unix.O_CLOEXEC, 0)
 	if s.Path != "/" {
-		file, err = unix.Open(v.Path, unix.O_PATH|unix.O_CLOEXEC, 0)
+		file, err = unix.Open(v.Paths[0], unix.O_PATH|unix.O_CLOEXEC, 0)
 	}
 	if err != nil {
 		return nil, err
@@ -112,6 +112,33 @@ func probeLook(in *Inner, j *job) (any, error) {
 	return s, nil
 }
 
+// probeSeveral tries to write into each of several shares. The argument is a path of the
+// host outside of them.
+func probeSeveral(in *Inner, j *job) (any, error) {
+	v, err := Enter(&j.Config)
+	if err != nil {
+		return nil, err
+	}
+	var root []string
+	entries, err := os.ReadDir("/")
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range entries {
+		root = append(root, e.Name())
+	}
+	_, err = Lock(&j.Config)
+	const create = unix.O_CREAT | unix.O_WRONLY
+	return map[string]string{
+		"paths":      strings.Join(v.Paths, " "),
+		"root":       strings.Join(root, " "),
+		"write 0":    tryOpen(unix.AT_FDCWD, v.Paths[0]+"/new", create),
+		"write 2":    tryOpen(unix.AT_FDCWD, v.Paths[2]+"/new", create),
+		"write root": tryOpen(unix.AT_FDCWD, "/new", create),
+		"secret":     tryOpen(unix.AT_FDCWD, j.Arg, unix.O_RDONLY),
+	}, err
+}
+
 func dial() string {
 	c, err := net.Dial("udp", "192.0.2.1:9")
 	if err == nil {
@@ -127,14 +154,14 @@ func probeView(in *Inner, j *job) (any, error) {
 		return nil, err
 	}
 	var what string
-	if b, err := os.ReadFile(v.Path); err == nil {
+	if b, err := os.ReadFile(v.Paths[0]); err == nil {
 		what = string(b)
-	} else if entries, err := os.ReadDir(v.Path); err == nil {
+	} else if entries, err := os.ReadDir(v.Paths[0]); err == nil {
 		for _, e := range entries {
 			what += e.Name() + " "
 		}
 	}
-	return []string{v.Path, what, fmt.Sprint(v.ProcSelfFD != nil)}, nil
+	return []string{v.Paths[0], what, fmt.Sprint(v.ProcSelfFD != nil)}, nil
 }
 
 // threads is what [Lock] did.

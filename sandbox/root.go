@@ -4,37 +4,86 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
 
 	"golang.org/x/sys/unix"
 )
 
-// newRoot mounts the share where [changeRoot] can make it the root directory: a
-// clone of it with its submounts, on top of "/". If it is a file, the root is an empty
-// read-only tmpfs with the file at path. All by descriptors, so that no
-// name can change its meaning meanwhile.
-func newRoot(cfg *Config, share *os.File, path string) (*os.File, error) {
-	clone, err := cloneMount(share)
-	if err != nil {
-		return nil, fmt.Errorf("clone the mount of %s: %w", share.Name(), err)
-	}
-	restrictMount(cfg, clone)
-	if path == "/" {
+// newRoot mounts the shares where [changeRoot] can make them this process's all: clones
+// of them with their submounts. A single directory is the root itself, on top
+// of "/". Otherwise that is an empty, read-only tmpfs in which they are called by
+// their numbers. All by descriptors, so that no name can change its meaning meanwhile.
+func newRoot(cfg *Config, sources []*source) (root *os.File, paths []string, err error) {
+	if len(sources) == 1 && sources[0].dir {
+		clone, err := restrictedClone(cfg, sources[0])
+		if err != nil {
+			return nil, nil, err
+		}
 		if err := attach(clone, "/"); err != nil {
 			clone.Close()
-			return nil, err
+			return nil, nil, err
 		}
-		return clone, nil
+		return clone, []string{"/"}, nil
+	}
+	if root, err = newTmpfs(len(sources)); err != nil {
+		return nil, nil, fmt.Errorf("make a tmpfs: %w", err)
+	}
+	err = attach(root, "/")
+	for i, src := range sources {
+		if err != nil {
+			break
+		}
+		name := strconv.Itoa(i)
+		err = attachInside(cfg, root, src, name)
+		paths = append(paths, "/"+name)
+	}
+	if err == nil {
+		err = unix.MountSetattr(int(root.Fd()), "", unix.AT_EMPTY_PATH, &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY})
+		if errors.Is(err, unix.ENOSYS) {
+			err = nil
+		}
+	}
+	if err != nil {
+		root.Close()
+		return nil, nil, err
+	}
+	return root, paths, nil
+}
+
+// restrictedClone is a detached mount of a share.
+func restrictedClone(cfg *Config, src *source) (*os.File, error) {
+	clone, err := cloneMount(src.File)
+	if err != nil {
+		return nil, fmt.Errorf("clone the mount of %s: %w", src.Name(), err)
+	}
+	restrictMount(cfg, clone, src.readOnly)
+	return clone, nil
+}
+
+// attachInside mounts a share in a tmpfs by a name of its own.
+func attachInside(cfg *Config, root *os.File, src *source, name string) error {
+	clone, err := restrictedClone(cfg, src)
+	if err != nil {
+		return err
 	}
 	defer clone.Close()
-	root, err := newTmpfs()
+	flags := unix.O_CREAT | unix.O_EXCL | unix.O_RDONLY | unix.O_CLOEXEC
+	if src.dir {
+		if err := unix.Mkdirat(int(root.Fd()), name, 0o500); err != nil {
+			return fmt.Errorf("make a mount point: %w", err)
+		}
+		flags = unix.O_DIRECTORY | unix.O_PATH | unix.O_CLOEXEC
+	}
+	at, err := unix.Openat(int(root.Fd()), name, flags, 0o400)
 	if err != nil {
-		return nil, fmt.Errorf("make a tmpfs: %w", err)
+		return fmt.Errorf("make a mount point: %w", err)
 	}
-	if err := attachFile(root, clone, path[1:]); err != nil {
-		root.Close()
-		return nil, err
+	defer unix.Close(at)
+	err = unix.MoveMount(int(clone.Fd()), "", at, "", unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH)
+	if err != nil {
+		return fmt.Errorf("mount %s: %w", src.Name(), err)
 	}
-	return root, nil
+	return nil
 }
 
 // cloneMount clones the mount of a file or directory, as seen from it, with what is
@@ -57,9 +106,9 @@ const shareAttrs = unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOSUID
 
 // restrictMount sets attributes on a clone and its submounts. They are one layer of
 // several, so a kernel that lacks them is no error.
-func restrictMount(cfg *Config, clone *os.File) {
+func restrictMount(cfg *Config, clone *os.File, readOnly bool) {
 	var want uint64 = shareAttrs
-	if cfg.ReadOnly {
+	if readOnly {
 		want |= unix.MOUNT_ATTR_RDONLY
 	}
 	err := setAttrs(clone, want|unix.MOUNT_ATTR_NOSYMFOLLOW)
@@ -83,14 +132,14 @@ func attach(mount *os.File, path string) error {
 	return nil
 }
 
-// newTmpfs makes a file system for one file of no bytes.
-func newTmpfs() (*os.File, error) {
+// newTmpfs makes a file system for n mount points.
+func newTmpfs(n int) (*os.File, error) {
 	fs, err := unix.Fsopen("tmpfs", unix.FSOPEN_CLOEXEC)
 	if err != nil {
 		return nil, err
 	}
 	defer unix.Close(fs)
-	for _, o := range [][2]string{{"size", "4k"}, {"nr_inodes", "2"}, {"mode", "0755"}} {
+	for _, o := range [][2]string{{"size", "4k"}, {"nr_inodes", strconv.Itoa(n + 1)}, {"mode", "0755"}} {
 		if err := unix.FsconfigSetString(fs, o[0], o[1]); err != nil {
 			return nil, fmt.Errorf("%s=%s: %w", o[0], o[1], err)
 		}
@@ -103,28 +152,6 @@ func newTmpfs() (*os.File, error) {
 		return nil, err
 	}
 	return os.NewFile(uintptr(fd), "tmpfs"), nil
-}
-
-// attachFile mounts a file's clone on an empty file of that name in a detached
-// tmpfs, and this on "/".
-func attachFile(root, clone *os.File, name string) error {
-	if err := attach(root, "/"); err != nil {
-		return err
-	}
-	at, err := unix.Openat(int(root.Fd()), name, unix.O_CREAT|unix.O_EXCL|unix.O_RDONLY|unix.O_CLOEXEC, 0o400)
-	if err != nil {
-		return fmt.Errorf("make a mount point: %w", err)
-	}
-	defer unix.Close(at)
-	err = unix.MoveMount(int(clone.Fd()), "", at, "", unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH)
-	if err != nil {
-		return fmt.Errorf("mount %s: %w", clone.Name(), err)
-	}
-	err = unix.MountSetattr(int(root.Fd()), "", unix.AT_EMPTY_PATH, &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY})
-	if err != nil && !errors.Is(err, unix.ENOSYS) {
-		return fmt.Errorf("make the tmpfs read-only: %w", err)
-	}
-	return nil
 }
 
 // changeRoot makes a mount on "/" the root directory and lets go of the old one. The

@@ -59,9 +59,11 @@ func Start(cfg *Config, files ...*os.File) (*Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	// What is wrong with the share is better said while there is one process.
-	if _, err := os.Stat(cfg.Share); err != nil {
-		return nil, fmt.Errorf("share: %w", err)
+	// What is wrong with a share is better said while there is one process.
+	for _, s := range cfg.Shares {
+		if _, err := os.Stat(s.Path); err != nil {
+			return nil, fmt.Errorf("share: %w", err)
+		}
 	}
 	p := &Process{ready: make(chan struct{}), done: make(chan struct{})}
 	if err := p.launch(ns, files); err != nil {

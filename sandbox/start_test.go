@@ -20,7 +20,7 @@ func TestStatus(t *testing.T) {
 		arg  string
 		want int
 	}{{"0", 0}, {"1", 1}, {"7", 7}, {"255", 255}} {
-		s := job{Config: Config{Share: dir}, Probe: "exit", Arg: tc.arg}.start(t)
+		s := job{Config: Config{Shares: []Share{{Path: dir}}}, Probe: "exit", Arg: tc.arg}.start(t)
 		if got := s.wait(); got != tc.want {
 			t.Errorf("exit %s: status %d", tc.arg, got)
 		}
@@ -58,7 +58,7 @@ func each(t *testing.T, f func(t *testing.T, dir string, j job, host [2]uint32, 
 		t.Run(k.name, func(t *testing.T) {
 			dir := testDir(t)
 			j := job{Config: k.cfg}
-			j.Config.Share = filepath.Join(dir, "share")
+			j.Config.Shares = []Share{{Path: filepath.Join(dir, "share")}}
 			j.Config.Keep = ServerCaps(false)
 			if k.user {
 				j = j.asUser(t, dir)
@@ -164,7 +164,7 @@ func TestStartErrors(t *testing.T) {
 	if err := os.Mkdir(root, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	user := job{Config: Config{Share: share}}.asUser(t, dir)
+	user := job{Config: Config{Shares: []Share{{Path: share}}}}.asUser(t, dir)
 	// The kernel makes no user namespaces for who is in a chroot.
 	chrooted := user
 	chrooted.Binds = append(slices.Clone(user.Binds), [2]string{"/", root})
@@ -186,7 +186,7 @@ func TestStartErrors(t *testing.T) {
 		want         string
 	}{
 		{"no namespaces", chrooted, nil, true, "operation not permitted"},
-		{"no share", with(user, func(c *Config) { c.Share = dir + "/none" }), nil, false, "no such file"},
+		{"no share", with(user, func(c *Config) { c.Shares = []Share{{Path: dir + "/none"}} }), nil, false, "no such file"},
 		{"no helper", with(user, func(c *Config) { c.UIDMap, c.GIDMap = wholeUIDs, wholeGIDs }),
 			[]string{"PATH=/nonexistent"}, false, "newuidmap is not installed; install it"},
 		{"helper without rights", unprivileged, nil, false, "started with no_new_privs"},
@@ -212,7 +212,7 @@ func TestStartErrors(t *testing.T) {
 
 func TestStartRefusesOtherModes(t *testing.T) {
 	for _, m := range []Mode{ModeChroot, ModeNone} {
-		if _, err := Start(&Config{Mode: m, Share: "/"}); err == nil {
+		if _, err := Start(&Config{Mode: m, Shares: []Share{{Path: "/"}}}); err == nil {
 			t.Errorf("mode %s has an inner process", m)
 		}
 	}

@@ -43,7 +43,7 @@ func TestSubordinateMaps(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			dir := testDir(t)
-			j := job{Config: Config{Mode: ModeNone, Share: dir}, Probe: "maps"}.asUser(t, dir)
+			j := job{Config: Config{Mode: ModeNone, Shares: []Share{{Path: dir}}}, Probe: "maps"}.asUser(t, dir)
 			for file, content := range map[string]string{"subuid": tc.subuid, "subgid": tc.subgid} {
 				if err := os.WriteFile(filepath.Join(dir, file), []byte(content), 0o644); err != nil {
 					t.Fatal(err)

@@ -70,8 +70,7 @@ func (l *listenSpec) String() string {
 // gone. In namespaces it runs twice: in the process that was started, which
 // listens and then only waits, and in the closed-in one, which serves.
 func runDaemon(ctx context.Context, c *daemonConfig) error {
-	c.sandbox.Share = c.share.fs.Path
-	c.sandbox.ReadOnly = c.share.readOnly
+	c.sandbox.Shares = []sandbox.Share{{Path: c.share.fs.Path, ReadOnly: c.share.readOnly}}
 	c.sandbox.FileHandles = c.share.fs.FileHandles != passthrough.HandlesNever
 	c.sandbox.Logger = c.log
 	if c.freeHandles && !handlesWork(&c.sandbox) {
@@ -218,7 +217,7 @@ func (c *daemonConfig) serve(ctx context.Context, l *vhostuser.Listener, ready f
 	}
 	c.log.Debug("closed in", "layers", layers)
 	shown := c.share.fs.Path
-	c.share.fs.Name, c.share.fs.Path, c.share.fs.ProcSelfFD = shown, view.Path, view.ProcSelfFD
+	c.share.fs.Name, c.share.fs.Path, c.share.fs.ProcSelfFD = shown, view.Paths[0], view.ProcSelfFD
 	share, err := openShare(&c.share, c.log)
 	if err != nil {
 		return err
