@@ -104,6 +104,7 @@ func newRoot() *cobra.Command {
   isthmus serve    a daemon that shares a directory with any VM over vhost-user virtio-fs
                    (QEMU, libvirt, Cloud Hypervisor, crosvm, User-Mode Linux)
   isthmus virtiofsd  the same, in the place of virtiofsd: its options, its messages
+  isthmus mount    the same share on this host, through FUSE: what a guest would see
   isthmus try      a throw-away Linux guest with a directory at /mnt/share
   isthmus doctor   what this host can do, and what each lack costs`,
 		Version:       version,
@@ -111,7 +112,7 @@ func newRoot() *cobra.Command {
 		SilenceUsage:  true,
 	}
 	root.SetVersionTemplate("isthmus {{.Version}}\n")
-	root.AddCommand(newServe(), newVirtiofsd(), newTry(), newDoctor())
+	root.AddCommand(newServe(), newMount(), newVirtiofsd(), newTry(), newDoctor())
 	return root
 }
 

@@ -32,13 +32,14 @@ type share struct {
 	log    *slog.Logger
 }
 
-// openShare makes the device that serves what spec says. The caller closes it.
-func openShare(spec *shareSpec, log *slog.Logger) (*share, error) {
-	fs, err := passthrough.New(spec.fs)
+// openFS opens what spec says and puts the rules around it. Whoever calls it closes
+// base.
+func openFS(spec *shareSpec) (base *passthrough.FS, ruled vfs.FileSystem, err error) {
+	base, err = passthrough.New(spec.fs)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	var ruled vfs.FileSystem = fs
+	ruled = base
 	if spec.xattrs != nil {
 		ruled = rules.MapXattrs(ruled, spec.xattrs)
 	}
@@ -47,6 +48,15 @@ func openShare(spec *shareSpec, log *slog.Logger) (*share, error) {
 	}
 	if spec.readOnly {
 		ruled = rules.ReadOnly(ruled)
+	}
+	return base, ruled, nil
+}
+
+// openShare makes the device that serves what spec says. The caller closes it.
+func openShare(spec *shareSpec, log *slog.Logger) (*share, error) {
+	fs, ruled, err := openFS(spec)
+	if err != nil {
+		return nil, err
 	}
 	server := fuse.NewServer(ruled, fuse.Options{Logger: log})
 	device, err := virtiofs.New(server, virtiofs.Config{Tag: spec.tag, RequestQueues: spec.queues, Logger: log})

@@ -14,10 +14,10 @@ import (
 	"github.com/isthmus-fs/isthmus/sandbox"
 )
 
-// TestMain runs the tests, or the program, when it starts itself as the daemon of
-// `try`.
+// TestMain runs the tests, or the program where it is started as such: by `mount`, or as
+// the daemon of `try`.
 func TestMain(m *testing.M) {
-	if sandbox.Inside() || len(os.Args) > 1 && os.Args[1] == "serve" {
+	if sandbox.Inside() || len(os.Args) > 1 && (os.Args[1] == "serve" || os.Args[1] == "mount") {
 		os.Exit(Main(os.Args))
 	}
 	labtest.Main(m)

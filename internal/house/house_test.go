@@ -32,6 +32,7 @@ var floors = map[string]int{
 	"tree":                    2,
 	"fuse":                    3,
 	"fuse/fusetest":           3,
+	"fusedev":                 4,
 	"virtiofs":                4,
 	"virtiofs/virtiofstest":   4,
 	"sandbox":                 5,
