@@ -27,6 +27,7 @@ var floors = map[string]int{
 	"vfs/vfstest":             1,
 	"virtq/virtqtest":         1,
 	"archive":                 2,
+	"overlay":                 2,
 	"passthrough":             2,
 	"rules":                   2,
 	"tree":                    2,
