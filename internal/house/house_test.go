@@ -30,6 +30,7 @@ var floors = map[string]int{
 	"overlay":                 2,
 	"passthrough":             2,
 	"rules":                   2,
+	"scratch":                 2,
 	"tree":                    2,
 	"fuse":                    3,
 	"fuse/fusetest":           3,

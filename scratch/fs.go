@@ -1,0 +1,153 @@
+package scratch
+
+import (
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/isthmus-fs/isthmus/vfs"
+)
+
+// ttl is how long guests may remember what they were told. Nobody else changes it.
+const ttl = 24 * time.Hour
+
+// wishes are the features that this file system uses where a guest has them.
+const wishes = vfs.FeatReaddirplus | vfs.FeatReaddirplusAuto | vfs.FeatParallelDirops | vfs.FeatCacheSymlinks |
+	vfs.FeatAtomicTrunc | vfs.FeatDontMask | vfs.FeatKillPriv | vfs.FeatSetxattrExt | vfs.FeatSecurityContext |
+	vfs.FeatSuppGroups | vfs.FeatAsyncDIO | vfs.FeatDirectIOMmap | vfs.FeatIDMap
+
+// FS is a scratch space as a [vfs.FileSystem].
+type FS struct {
+	log   *slog.Logger
+	store store
+	root  *node
+
+	tree sync.RWMutex // see the package text
+
+	nodes   nodeTable
+	handles handleTable
+	live    atomic.Int64 // nodes with references, without the root
+
+	features atomic.Uint64
+
+	maxMeta uint64
+	meta    atomic.Uint64 // bytes of metadata
+
+	bufs chan *listBuf // that no listing uses
+}
+
+var _ vfs.FileSystem = (*FS)(nil)
+
+// Close ends the session and gives back all memory. No call may be under way, nor
+// come later.
+func (fs *FS) Close() error {
+	fs.Destroy()
+	return fs.store.close()
+}
+
+// Stats says what a space holds at the moment.
+type Stats struct {
+	Nodes   int // that the guest has references to, and the root
+	Handles int // open files and directories
+	FDs     int // descriptors of the host: one
+
+	Files    int    // nodes that exist, with or without references and names
+	Pages    uint64 // pages of 4 KiB that files have, written or only reserved
+	Bytes    uint64 // the same in bytes
+	Metadata uint64 // bytes of what [Options.MaxMetadata] limits
+}
+
+// Stats may be called at any time before Close.
+func (fs *FS) Stats() Stats {
+	pages := uint64(fs.store.inUse())
+	return Stats{
+		Nodes:    int(fs.live.Load()) + 1,
+		Handles:  int(fs.handles.count.Load()),
+		FDs:      1,
+		Files:    int(fs.nodes.inUse()),
+		Pages:    pages,
+		Bytes:    pages * pageSize,
+		Metadata: fs.meta.Load(),
+	}
+}
+
+// charge counts n bytes of metadata, unless there would be too many.
+func (fs *FS) charge(n uint64) bool {
+	for {
+		used := fs.meta.Load()
+		if n > fs.maxMeta-used {
+			return false
+		}
+		if fs.meta.CompareAndSwap(used, used+n) {
+			return true
+		}
+	}
+}
+
+func (fs *FS) refund(n uint64) { fs.meta.Add(-n) }
+
+// Init implements [vfs.FileSystem].
+func (fs *FS) Init(offered vfs.Features) (vfs.Features, syscall.Errno) {
+	fs.Destroy()
+	agreed := offered & wishes
+	fs.features.Store(uint64(agreed))
+	return agreed, 0
+}
+
+// Destroy implements [vfs.FileSystem]. Files that have names stay.
+func (fs *FS) Destroy() {
+	fs.handles.clear(fs)
+	fs.forgetAll()
+	fs.features.Store(0)
+}
+
+// agreed tells whether a feature was agreed with the guest.
+func (fs *FS) agreed(f vfs.Features) bool { return vfs.Features(fs.features.Load()).Has(f) }
+
+// Statfs implements [vfs.FileSystem].
+func (fs *FS) Statfs(_ *vfs.Request, id vfs.NodeID, out *vfs.Statfs) syscall.Errno {
+	if _, errno := fs.node(id); errno != 0 {
+		return errno
+	}
+	free := uint64(fs.store.limit - fs.store.inUse())
+	files := uint64(fs.nodes.limit)
+	// The metadata may be used up before the nodes are.
+	left := min(files-uint64(fs.nodes.inUse()), (fs.maxMeta-fs.meta.Load())/(nodeCost+entryCost))
+	*out = vfs.Statfs{
+		Blocks:  uint64(fs.store.limit),
+		Bfree:   free,
+		Bavail:  free,
+		Files:   files,
+		Ffree:   left,
+		Bsize:   pageSize,
+		Frsize:  pageSize,
+		Namelen: vfs.MaxName,
+	}
+	return 0
+}
+
+// Syncfs implements [vfs.FileSystem]. There is nothing to outlive a crash.
+func (fs *FS) Syncfs(_ *vfs.Request, id vfs.NodeID) syscall.Errno {
+	_, errno := fs.node(id)
+	return errno
+}
+
+// Getlk implements [vfs.FileSystem]: locks are the guest's.
+func (fs *FS) Getlk(*vfs.Request, vfs.NodeID, vfs.Handle, *vfs.Lock) syscall.Errno {
+	return syscall.ENOSYS
+}
+
+// Setlk implements [vfs.FileSystem]: locks are the guest's.
+func (fs *FS) Setlk(*vfs.Request, vfs.NodeID, vfs.Handle, *vfs.Lock) syscall.Errno {
+	return syscall.ENOSYS
+}
+
+// Ioctl implements [vfs.FileSystem]. There are none.
+func (fs *FS) Ioctl(_ *vfs.Request, id vfs.NodeID, h vfs.Handle, _ uint32, _ uint64, _, _ []byte) (int, int32, syscall.Errno) {
+	if _, errno := fs.object(id, h); errno != 0 {
+		return 0, 0, errno
+	}
+	return 0, 0, syscall.ENOTTY
+}
