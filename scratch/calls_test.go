@@ -3,6 +3,8 @@ package scratch
 import (
 	"bytes"
 	"fmt"
+	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -57,6 +59,63 @@ func TestNothingInDir(t *testing.T) {
 	}
 	if err := unix.Linkat(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", fs.store.fd), unix.AT_FDCWD, filepath.Join(dir, "x"), unix.AT_SYMLINK_FOLLOW); err == nil {
 		t.Errorf("the data file was given a name")
+	}
+}
+
+// TestOpenRemoved makes the data file as on file systems without O_TMPFILE.
+func TestOpenRemoved(t *testing.T) {
+	dir := t.TempDir()
+	fd, err := openRemoved(filepath.Join(dir, "data"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	if n, err := unix.Pwrite(fd, []byte("x"), 0); n != 1 || err != nil {
+		t.Errorf("writing it: %d, %v", n, err)
+	}
+	if entries, err := os.ReadDir(dir); err != nil || len(entries) != 0 {
+		t.Errorf("the directory has %v, %v", entries, err)
+	}
+	if _, err := openRemoved("/proc/self/nothing"); err == nil {
+		t.Errorf("a file was made in /proc")
+	}
+}
+
+// TestHostCannotClear takes the right to punch holes away: pages that hold old data
+// are then lost, and no other file gets them.
+func TestHostCannotClear(t *testing.T) {
+	fs, err := New(Options{Size: 20 * pageSize, Logger: slog.New(slog.NewTextHandler(io.Discard, nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer fs.Close()
+	f := create(t, fs, "f")
+	f.pwrite(bytes.Repeat([]byte("secret"), pageSize), 0) // 6 pages
+	good := fs.store.fd
+	if fs.store.fd, err = unix.Open(fmt.Sprintf("/proc/self/fd/%d", good), unix.O_RDONLY, 0); err != nil {
+		t.Fatal(err)
+	}
+	if errno := f.truncate(100); errno != syscall.EIO || f.attr().Size != 6*pageSize {
+		t.Errorf("a truncation that cannot clear the last page: %v, %+v", errno, f.attr())
+	}
+	if errno := f.fallocate(punchHole, 1, 10); errno != syscall.EIO {
+		t.Errorf("a hole that cannot be made: %v", errno)
+	}
+	if errno := f.truncate(pageSize); errno != 0 {
+		t.Errorf("a truncation to a whole page: %v", errno)
+	}
+	unix.Close(fs.store.fd)
+	fs.store.fd = good
+	if s := fs.Stats(); s.Pages != 6 {
+		t.Errorf("%d pages are in use or lost, want 6", s.Pages)
+	}
+	g := create(t, fs, "g")
+	for n, off := 1, uint64(1); n > 0; off += uint64(n) {
+		n, _ = g.pwrite([]byte("g"), off)
+		off += pageSize - 1
+	}
+	if got := g.contents(); bytes.Contains(got, []byte("secret")) || pagesOf(uint64(len(got))) != 14 {
+		t.Errorf("another file got %d pages, with old data: %v", pagesOf(uint64(len(got))), bytes.Contains(got, []byte("secret")))
 	}
 }
 

@@ -22,8 +22,8 @@
 // Three things are limited, and beyond them is ENOSPC: pages of data, nodes, and the
 // bytes of memory that all else takes (names, tables, extended attributes). The
 // first two are exact and what statfs(2) shows. A page counts from the write or the
-// fallocate(2) that asks for it to the one that gives it up, whoever shares it: a
-// file that was removed counts until it is closed.
+// fallocate(2) that asks for it until it is cut off or punched out, or its file is
+// gone; one that was removed counts until it is closed and forgotten.
 //
 // # Semantics
 //

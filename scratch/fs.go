@@ -1,7 +1,6 @@
 package scratch
 
 import (
-	"log/slog"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -20,7 +19,6 @@ const wishes = vfs.FeatReaddirplus | vfs.FeatReaddirplusAuto | vfs.FeatParallelD
 
 // FS is a scratch space as a [vfs.FileSystem].
 type FS struct {
-	log   *slog.Logger
 	store store
 	root  *node
 

@@ -25,7 +25,7 @@ const (
 	handleChunkBits = 8
 	handleChunkSize = 1 << handleChunkBits
 	// maxHandles bounds the memory that a guest can have us use for handles.
-	maxHandles = 1 << 20
+	maxHandles = 1 << 18
 )
 
 // openFile is what a handle stands for. But for end it never changes, so a call that

@@ -30,11 +30,13 @@ type Options struct {
 	MaxNodes int
 	// MaxMetadata bounds the memory of this process, in bytes, for all but the
 	// data: about 900 for a small file, 160 and the length for each name more.
-	// Go's collector may take as much again. 0 is DefaultMaxMetadata.
+	// Go's collector may take as much again. Open files are not in it; there can
+	// be 262,144, of 100 bytes each. 0 is DefaultMaxMetadata.
 	MaxMetadata uint64
-	// Dir is a directory of the host on whose disk the data are to be. The file
-	// there has no name, and neither its bytes nor its length tell the files of
-	// the guest apart. "" is memory, which may be swapped out.
+	// Dir is a directory of the host on whose disk the data of all files are to
+	// be, in one sparse file without a name. The disk must be able to punch holes
+	// and may run out of space before Size is reached. "" is memory, which may be
+	// swapped out.
 	Dir string
 	// UID, GID and Mode are those of the root directory. Mode 0 is 0700.
 	UID, GID uint32
@@ -80,7 +82,6 @@ func New(o Options) (*FS, error) {
 		return nil, err
 	}
 	fs := &FS{
-		log:     o.Logger,
 		maxMeta: o.MaxMetadata,
 		bufs:    make(chan *listBuf, idleBufs),
 	}

@@ -45,7 +45,7 @@ type store struct {
 // open makes the data file for limit pages, in dir or in memory.
 func (s *store) open(dir string, limit uint32, log *slog.Logger) error {
 	places := (limit*spread + wordBits - 1) &^ (wordBits - 1)
-	s.slow, s.limit, s.log = dir != "", limit, log
+	s.limit, s.log = limit, log
 	s.zeroAt = int64(places) << pageShift
 	var err error
 	if dir == "" {
@@ -56,6 +56,7 @@ func (s *store) open(dir string, limit uint32, log *slog.Logger) error {
 	if err != nil {
 		return fmt.Errorf("scratch: %w", err)
 	}
+	s.slow = !inMemory(s.fd)
 	// All of it is a hole. A read never meets the end of the file.
 	if errno := oslib.Ftruncate(s.fd, s.zeroAt+zerosLen); errno != 0 {
 		s.close()
@@ -81,31 +82,48 @@ func openMemory() (int, error) {
 	return fd, nil
 }
 
-// openUnnamed makes a file in dir that has no name and can be given none. Where the
-// disk's file system has no such files, one is made and removed in a directory that
-// nobody else can enter; all that can be left of it, by a crash in between, is that
-// directory.
+// openUnnamed makes a file in dir that has no name and can be given none. All that
+// can be left of it, by a crash while it is made, is an empty directory.
 func openUnnamed(dir string) (int, error) {
 	private, err := os.MkdirTemp(dir, "isthmus-scratch-") // of mode 0700
 	if err != nil {
 		return -1, err
 	}
 	defer os.Remove(private)
-	const flags = unix.O_RDWR | unix.O_EXCL | unix.O_CLOEXEC | unix.O_NOFOLLOW
-	fd, err := unix.Open(private, flags|unix.O_TMPFILE, 0o600)
+	fd, err := unix.Open(private, dataFlags|unix.O_TMPFILE, 0o600)
 	if err == unix.EOPNOTSUPP || err == unix.EISDIR {
-		name := private + "/data"
-		if fd, err = unix.Open(name, flags|unix.O_CREAT, 0o600); err == nil {
-			err = unix.Unlink(name)
-			if err != nil {
-				oslib.Close(fd)
-			}
-		}
+		fd, err = openRemoved(private + "/data")
 	}
 	if err != nil {
 		return -1, fmt.Errorf("a temporary file in %s: %w", dir, err)
 	}
 	return fd, nil
+}
+
+// dataFlags: with O_TMPFILE, O_EXCL says that the file will never have a name.
+const dataFlags = unix.O_RDWR | unix.O_EXCL | unix.O_CLOEXEC
+
+// openRemoved makes a file and removes its name. It is for file systems that have no
+// O_TMPFILE.
+func openRemoved(path string) (int, error) {
+	fd, err := unix.Open(path, dataFlags|unix.O_CREAT, 0o600)
+	if err != nil {
+		return -1, err
+	}
+	if err := unix.Unlink(path); err != nil {
+		oslib.Close(fd)
+		return -1, err
+	}
+	return fd, nil
+}
+
+// inMemory tells whether a file is on a file system that never waits for a disk.
+func inMemory(fd int) bool {
+	var st unix.Statfs_t
+	if oslib.Fstatfs(fd, &st) != 0 {
+		return false
+	}
+	return st.Type == unix.TMPFS_MAGIC || st.Type == unix.RAMFS_MAGIC
 }
 
 func (s *store) close() error {
