@@ -68,9 +68,9 @@ type Config struct {
 
 	// UIDMap and GIDMap are for ModeNamespace: the maps of a user namespace.
 	// Without both, a process that may make the other namespaces gets no user
-	// namespace, and one that may not gets one in which only its own ids exist.
-	// With one of them, just the own id of the other kind exists. If 0 is mapped, the process
-	// that serves takes that id.
+	// namespace, and one that may not gets one in which its own ids exist or, if it has
+	// CAP_SETUID and CAP_SETGID, all. With one of them, the other kind is as without both.
+	// If 0 is mapped, the process that serves takes that id.
 	UIDMap, GIDMap []IDMap
 
 	// Cleanup is a directory, such as the socket's, in which files may still be removed

@@ -69,7 +69,16 @@ func TestSubordinateMaps(t *testing.T) {
 			s.wait()
 		})
 	}
-	if got := fmt.Sprint(ownID(7)); got != "[7 7 1]" {
-		t.Errorf("map of an own id: %s", got)
+}
+
+// Without maps, a process gets its own id; one that may change to any other keeps all.
+func TestMappableIDs(t *testing.T) {
+	for _, k := range []*idKind{&uidKind, &gidKind} {
+		if got := fmt.Sprint(k.mappable(0)); got != "[0 0 1]" {
+			t.Errorf("%s without capabilities: %s", k.name, got)
+		}
+		if got := fmt.Sprint(k.mappable(capsOf(k.capability))); got != "[0 0 4294967295]" {
+			t.Errorf("%s with the capability: %s", k.name, got)
+		}
 	}
 }

@@ -36,10 +36,10 @@ func planUserNamespace(cfg *Config) (*userNamespace, error) {
 	}
 	ns := &userNamespace{uids: cfg.UIDMap, gids: cfg.GIDMap}
 	if ns.uids == nil {
-		ns.uids = ownID(os.Geteuid())
+		ns.uids = uidKind.mappable(have.effective)
 	}
 	if ns.gids == nil {
-		ns.gids = ownID(os.Getegid())
+		ns.gids = gidKind.mappable(have.effective)
 	}
 	if err := checkMap("uid", ns.uids); err != nil {
 		return nil, err
@@ -59,8 +59,6 @@ func planUserNamespace(cfg *Config) (*userNamespace, error) {
 	return ns, nil
 }
 
-func ownID(id int) []IDMap { return []IDMap{{Inside: uint32(id), Outside: uint32(id), Count: 1}} }
-
 // idKind is one of the two kinds of ids, with what is different for it.
 type idKind struct {
 	name       string // of the file in /proc/PID
@@ -74,6 +72,29 @@ var (
 	uidKind = idKind{"uid_map", unix.CAP_SETUID, os.Geteuid, "newuidmap", subuidFile}
 	gidKind = idKind{"gid_map", unix.CAP_SETGID, os.Getegid, "newgidmap", subgidFile}
 )
+
+// mappable is the map of all ids that a process may map onto themselves: its own
+// or, for one that is root but for CAP_SYS_ADMIN, all that there are.
+func (k *idKind) mappable(have Caps) []IDMap {
+	own := []IDMap{{Inside: uint32(k.own()), Outside: uint32(k.own()), Count: 1}}
+	if !have.Has(k.capability) {
+		return own
+	}
+	text, err := os.ReadFile("/proc/self/" + k.name)
+	if err != nil {
+		return own
+	}
+	var all []IDMap
+	for line := range strings.Lines(string(text)) {
+		var e IDMap
+		if _, err := fmt.Sscan(line, &e.Inside, &e.Outside, &e.Count); err != nil {
+			return own
+		}
+		e.Outside = e.Inside
+		all = append(all, e)
+	}
+	return all
+}
 
 // writeMaps sets the id maps of the new namespace (user_namespaces(7)). It is done from
 // outside, where this process has rights over the ids.

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
@@ -121,11 +119,19 @@ func (c *daemonConfig) holdByDescriptor() {
 	c.sandbox.Keep &^= 1 << unix.CAP_DAC_READ_SEARCH
 }
 
-// handlesWork tells whether a process may open files by handle: it must be root,
-// and not that of a user namespace only.
+// initialUserNamespace is what /proc/self/ns/user is called outside of all user namespaces
+// (PROC_USER_INIT_INO of linux/proc_ns.h).
+const initialUserNamespace = "user:[4026531837]"
+
+// handlesWork tells whether the process that serves may open files by handle: it must
+// not be in a user namespace, which one that lacks CAP_SYS_ADMIN will be.
 func handlesWork(c *sandbox.Config) bool {
-	ids := strings.Fields(readTrimmed("/proc/self/uid_map"))
-	return os.Geteuid() == 0 && c.UIDMap == nil && c.GIDMap == nil && slices.Equal(ids, []string{"0", "0", "4294967295"})
+	ns, err := os.Readlink("/proc/self/ns/user")
+	if err != nil || ns != initialUserNamespace || c.UIDMap != nil || c.GIDMap != nil {
+		return false
+	}
+	have, err := effectiveCapabilities(readTrimmed("/proc/self/status"))
+	return err == nil && have&(1<<unix.CAP_SYS_ADMIN) != 0
 }
 
 // stopPatience is how long requests that are under way may take at the end, which a
