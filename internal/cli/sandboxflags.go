@@ -43,7 +43,7 @@ auto       the first of these that this host allows
 `)
 	fl.StringVar(&f.seccomp, "seccomp", "kill", "what a system call that the daemon never makes leads to: kill, log, trap or none")
 	fl.BoolVar(&f.landlock, "landlock", true, "use Landlock, where the kernel has it")
-	fl.StringVar(&f.modcaps, "modcaps", "", "keep or drop capabilities beside the usual ones, as in +sys_admin:-mknod")
+	fl.StringVar(&f.modcaps, "modcaps", "", "keep or drop capabilities beside the usual ones, as in +sys_admin:-mknod; trusted.* attributes take sys_admin")
 	fl.StringArrayVar(&f.uidMap, "uid-map", nil, `:INSIDE:OUTSIDE:COUNT: user ids of the daemon's user namespace; may be repeated. For ordinary
 users, who need newuidmap(1) for other ids than their own; by default they are root in the guest and
 their subordinate ids (/etc/subuid) are the others, or if they have none, only their own id exists`)

@@ -96,7 +96,7 @@ always    everything for a day; for directories that the guest has for itself
 	fl.BoolVar(&f.readdirplus, "readdirplus", true, "send attributes with directory listings")
 	fl.BoolVar(&f.submounts, "announce-submounts", true, "show the guest where other host file systems begin")
 	fl.BoolVar(&f.killpriv, "killpriv", true, "clear setuid and setgid on the host when a file is written, so that the guest need not ask each time")
-	fl.StringVar(&f.fileHandles, "file-handles", "prefer", "hold files by handle rather than by open descriptor: prefer, mandatory or never (default prefer, outside of namespaces never)")
+	fl.StringVar(&f.fileHandles, "file-handles", "prefer", "hold files by handle rather than by open descriptor: prefer, mandatory or never; a daemon outside of namespaces does without unless this is given")
 	fl.BoolVar(&f.readOnly, "readonly", false, "refuse every change")
 	fl.StringVar(&f.xattrMap, "xattrmap", "", "rules for the names of extended attributes, as virtiofsd has them; ':map::user.virtiofs.:' keeps the guest's apart")
 	fl.StringVar(&f.posixACL, "posix-acl", "never", "POSIX ACLs: never, auto (if the guest can) or always (a guest that cannot is refused)")
