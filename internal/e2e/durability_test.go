@@ -170,8 +170,13 @@ func checkRecords(t *testing.T, share string, n int) {
 			continue
 		}
 		var pages unix.Cachestat_t
-		if err := unix.Cachestat(uint(f.Fd()), &unix.CachestatRange{Off: uint64(off), Len: recordSize}, &pages, 0); err != nil {
-			t.Fatalf("cachestat: %v (it takes Linux 6.5)", err)
+		err := unix.Cachestat(uint(f.Fd()), &unix.CachestatRange{Off: uint64(off), Len: recordSize}, &pages, 0)
+		if err == unix.ENOSYS { // before Linux 6.5
+			t.Log("this kernel does not tell what is on the disk: only that the records are there APPLIES")
+			continue
+		}
+		if err != nil {
+			t.Fatalf("cachestat: %v", err)
 		}
 		if pages.Dirty != 0 {
 			t.Errorf("record %d was not synced: it is in the host's memory alone", i)
