@@ -109,47 +109,14 @@ func (fs *FS) Read(_ *vfs.Request, id vfs.NodeID, h vfs.Handle, dst []unix.Iovec
 // clipped is how many iovecs are copied so as to end where a file ends.
 const clipped = 16
 
-// cursor is a place in a list of iovecs that belongs to somebody else.
-type cursor struct {
-	iov  []unix.Iovec
-	done uint64 // how much of iov[0] is behind the place
-}
-
-// advance moves on by n bytes and past empty iovecs.
-func (c *cursor) advance(n uint64) {
-	n += c.done
-	for len(c.iov) > 0 && n >= c.iov[0].Len {
-		n -= c.iov[0].Len
-		c.iov = c.iov[1:]
-	}
-	c.done = n
-}
-
-// next returns iovecs for one read of at most n bytes: those of the list where
-// they can be taken as they are, or copies of some in scratch.
-func (c *cursor) next(scratch *[clipped]unix.Iovec, n uint64) []unix.Iovec {
-	whole := 0
-	if c.done == 0 {
-		left := n
-		for whole < min(len(c.iov), oslib.MaxIov) && c.iov[whole].Len <= left {
-			left -= c.iov[whole].Len
-			whole++
-		}
-		if whole == len(c.iov) || whole >= clipped {
-			return c.iov[:whole]
-		}
-	}
-	return oslib.IovSlice(scratch[:0], c.iov[:min(len(c.iov), clipped)], c.done, n)
-}
-
 // readAll reads n bytes of fd at off, or as many as dst takes. A file behind
 // this one in fd is never read.
 func readAll(fd int, dst []unix.Iovec, off, n uint64) (int, syscall.Errno) {
 	total := 0
 	var scratch [clipped]unix.Iovec
-	c := cursor{iov: dst}
-	for c.advance(0); n > 0 && len(c.iov) > 0; {
-		got, errno := oslib.Preadv2(fd, c.next(&scratch, n), int64(off), 0)
+	c := oslib.IovCursor{Left: dst}
+	for c.Advance(0); n > 0 && len(c.Left) > 0; {
+		got, errno := oslib.Preadv2(fd, c.Next(scratch[:], n), int64(off), 0)
 		if errno != 0 && total == 0 {
 			return 0, errno
 		}
@@ -159,7 +126,7 @@ func readAll(fd int, dst []unix.Iovec, off, n uint64) (int, syscall.Errno) {
 		total += got
 		off += uint64(got)
 		n -= uint64(got)
-		c.advance(uint64(got))
+		c.Advance(uint64(got))
 	}
 	return total, 0
 }

@@ -41,31 +41,6 @@ func (i *inline) refused(fd int) uint32 {
 	return how
 }
 
-// iovCursor is a place in a list of iovecs that belongs to somebody else.
-type iovCursor struct {
-	iov  []unix.Iovec // what is left; iov[0] is not empty
-	done uint64       // how much of iov[0] is behind the place
-}
-
-// advance moves on by n bytes and past empty iovecs.
-func (c *iovCursor) advance(n uint64) {
-	n += c.done
-	for len(c.iov) > 0 && n >= c.iov[0].Len {
-		n -= c.iov[0].Len
-		c.iov = c.iov[1:]
-	}
-	c.done = n
-}
-
-// next returns iovecs for one system call, in one if need be: those from the
-// place on, or only the rest of the first where the place is inside it.
-func (c *iovCursor) next(one []unix.Iovec) []unix.Iovec {
-	if c.done != 0 {
-		return oslib.IovSlice(one[:0], c.iov[:1], c.done, c.iov[0].Len-c.done)
-	}
-	return c.iov[:min(len(c.iov), oslib.MaxIov)]
-}
-
 // Read implements [vfs.FileSystem]. With Nowait, it reads what is in the page
 // cache, and all of it or nothing.
 func (fs *FS) Read(r *vfs.Request, id vfs.NodeID, v vfs.Handle, dst []unix.Iovec, off uint64, _ uint32) (int, syscall.Errno) {
@@ -95,9 +70,9 @@ func (h *handle) read(nowait bool, dst []unix.Iovec, off int64) (int, syscall.Er
 	}
 	total := 0
 	var one [1]unix.Iovec
-	c := iovCursor{iov: dst}
-	for c.advance(0); len(c.iov) > 0; {
-		n, errno := oslib.Preadv2(h.fd, c.next(one[:]), off, flags)
+	c := oslib.IovCursor{Left: dst}
+	for c.Advance(0); len(c.Left) > 0; {
+		n, errno := oslib.Preadv2(h.fd, c.Next(one[:], math.MaxUint64), off, flags)
 		switch {
 		case errno == 0:
 		case flags != 0 && errno == syscall.EAGAIN:
@@ -118,7 +93,7 @@ func (h *handle) read(nowait bool, dst []unix.Iovec, off int64) (int, syscall.Er
 		}
 		total += n
 		off += int64(n)
-		c.advance(uint64(n))
+		c.Advance(uint64(n))
 	}
 	return total, 0
 }
@@ -158,9 +133,9 @@ func (h *handle) write(src []unix.Iovec, off int64, appending bool) (int, syscal
 	}
 	total := 0
 	var one [1]unix.Iovec
-	c := iovCursor{iov: src}
-	for c.advance(0); len(c.iov) > 0; {
-		n, errno := oslib.Pwritev2(h.fd, c.next(one[:]), off, flags)
+	c := oslib.IovCursor{Left: src}
+	for c.Advance(0); len(c.Left) > 0; {
+		n, errno := oslib.Pwritev2(h.fd, c.Next(one[:], math.MaxUint64), off, flags)
 		if errno != 0 && total == 0 {
 			return 0, errno
 		}
@@ -171,7 +146,7 @@ func (h *handle) write(src []unix.Iovec, off int64, appending bool) (int, syscal
 		if !appending {
 			off += int64(n)
 		}
-		c.advance(uint64(n))
+		c.Advance(uint64(n))
 	}
 	return total, 0
 }

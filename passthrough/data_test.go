@@ -116,29 +116,6 @@ func TestManyIovecs(t *testing.T) {
 	})
 }
 
-// TestIovCursor has a kernel that transfers at most so many bytes at a time.
-func TestIovCursor(t *testing.T) {
-	data := []byte("abcdefghijklmnop")
-	v := iovs(bytes.Clone(data), 0, 3, 5, 0, 1)
-	for most := 1; most <= len(data)+1; most++ {
-		var got []byte
-		var one [1]unix.Iovec
-		c := iovCursor{iov: v}
-		for c.advance(0); len(c.iov) > 0; {
-			buf := make([]byte, most)
-			n, ok := oslib.IovRead(buf, c.next(one[:]))
-			if n == 0 || !ok {
-				t.Fatalf("at most %d: nothing to go on with after %q", most, got)
-			}
-			got = append(got, buf[:n]...)
-			c.advance(uint64(n))
-		}
-		if !bytes.Equal(got, data) {
-			t.Errorf("at most %d: %q", most, got)
-		}
-	}
-}
-
 // TestMissingMemory: an iovec of memory that is not there is an error only if
 // nothing was transferred before it.
 func TestMissingMemory(t *testing.T) {

@@ -50,8 +50,8 @@ func (fs *FS) Read(r *vfs.Request, id vfs.NodeID, h vfs.Handle, dst []unix.Iovec
 func (fs *FS) read(n *node, dst []unix.Iovec, pos, left uint64, flags int) (int, syscall.Errno) {
 	total := 0
 	var room [clipped]unix.Iovec
-	c := cursor{iov: dst}
-	for c.advance(0); left > 0 && len(c.iov) > 0; {
+	c := oslib.IovCursor{Left: dst}
+	for c.Advance(0); left > 0 && len(c.Left) > 0; {
 		skip := pos & pageMask
 		first, run := n.table.run(pos>>pageShift, pagesOf(skip+left))
 		part := min(left, run<<pageShift-skip)
@@ -59,7 +59,7 @@ func (fs *FS) read(n *node, dst []unix.Iovec, pos, left uint64, flags int) (int,
 		if first == 0 {
 			at, part = fs.store.zeroAt, min(part, zerosLen)
 		}
-		got, errno := oslib.Preadv2(fs.store.fd, c.next(&room, part), at, flags)
+		got, errno := oslib.Preadv2(fs.store.fd, c.Next(room[:], part), at, flags)
 		switch {
 		case errno == 0:
 		case flags != 0 && (errno == syscall.EAGAIN || errno == syscall.EOPNOTSUPP):
@@ -75,7 +75,7 @@ func (fs *FS) read(n *node, dst []unix.Iovec, pos, left uint64, flags int) (int,
 		total += got
 		pos += uint64(got)
 		left -= uint64(got)
-		c.advance(uint64(got))
+		c.Advance(uint64(got))
 	}
 	return total, 0
 }
@@ -133,13 +133,13 @@ func (fs *FS) wrote(n *node, end uint64, kill bool) {
 func (fs *FS) write(n *node, src []unix.Iovec, pos, left uint64) (int, syscall.Errno) {
 	total := 0
 	var room [clipped]unix.Iovec
-	c := cursor{iov: src}
-	for c.advance(0); left > 0 && len(c.iov) > 0; {
+	c := oslib.IovCursor{Left: src}
+	for c.Advance(0); left > 0 && len(c.Left) > 0; {
 		skip := pos & pageMask
 		page := pos >> pageShift
 		first, run := n.table.run(page, pagesOf(skip+left))
 		part := min(left, run<<pageShift-skip)
-		vec := c.next(&room, part)
+		vec := c.Next(room[:], part)
 		hole := first == 0
 		if hole {
 			first, run = fs.extend(n, page, pagesOf(skip+oslib.IovLen(vec)))
@@ -148,7 +148,7 @@ func (fs *FS) write(n *node, src []unix.Iovec, pos, left uint64) (int, syscall.E
 			} else if run == 0 {
 				return total, 0
 			}
-			vec = c.next(&room, min(part, run<<pageShift-skip))
+			vec = c.Next(room[:], min(part, run<<pageShift-skip))
 		}
 		at := uint64(first.page())<<pageShift + skip
 		put, errno := oslib.Pwritev2(fs.store.fd, vec, int64(at), 0)
@@ -171,7 +171,7 @@ func (fs *FS) write(n *node, src []unix.Iovec, pos, left uint64) (int, syscall.E
 		total += put
 		pos += done
 		left -= done
-		c.advance(done)
+		c.Advance(done)
 		switch {
 		case errno != 0 && total == 0:
 			return 0, errno

@@ -183,7 +183,7 @@ func (c *daemonConfig) superviseInner(ctx context.Context, l *vhostuser.Listener
 			}
 			if e.err != nil {
 				// What went wrong it has said itself, unless it was killed.
-				return &failure{err: e.err, code: e.status, quiet: e.status > 0 && e.status < 128}
+				return &failure{err: e.err, code: max(e.status, exitFailure), quiet: e.status > 0 && e.status < 128}
 			}
 			return nil
 		}
