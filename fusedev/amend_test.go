@@ -33,7 +33,7 @@ func initRequest(flags, flags2 uint32, size int) []byte {
 func TestBackingFilesAreAgreedOnlyWhereOffered(t *testing.T) {
 	for _, c := range []struct {
 		name   string
-		source Backer
+		source vfs.Backer
 		req    []byte
 		agreed bool
 		flags  uint32 // left of the offer

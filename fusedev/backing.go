@@ -14,7 +14,7 @@ import (
 // The kernel wants all that are open at the same time to be of one kind, with one
 // backing file, so the first open decides for those that join it.
 type backings struct {
-	source Backer
+	source vfs.Backer
 	dev    int
 
 	mu    sync.Mutex

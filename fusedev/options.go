@@ -48,26 +48,9 @@ type Options struct {
 	// has, the file system is not offered vfs.FeatWriteback, which the kernel
 	// does not combine with it, nor vfs.FeatKillPriv: the kernel clears setuid
 	// bits itself, with a change of mode, as only it sees who writes.
-	Backing Backer
+	Backing vfs.Backer
 	// Logger gets what goes wrong. Nil means slog.Default().
 	Logger *slog.Logger
-}
-
-// A Backer is a file system, or stands beside one, whose files are files of the
-// host's.
-type Backer interface {
-	// Backing returns a descriptor of the regular host file that an open
-	// handle of node stands for, not opened with O_PATH. ok is false where
-	// reads and writes must come to the file system. The descriptor stays the
-	// Backer's and is valid until the handle is released or the session ends.
-	//
-	// The kernel opens the file anew with the flags of the process that opens
-	// (O_DIRECT and O_NOATIME among them) and the rights of this one, and
-	// reads, writes and maps it in the handle's place. So no rule of the file
-	// system about data applies, and it must have refused to open what may
-	// not be written. All handles of a node that are open at the same time use
-	// the file named for the first of them.
-	Backing(node vfs.NodeID, h vfs.Handle) (fd int, ok bool)
 }
 
 // withDefaults returns the options with what was left out, or what is wrong
