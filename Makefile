@@ -2,6 +2,8 @@
 # make demo    share a directory with a real guest and watch the guest use it
 # make test    every test, those with real guests included
 # make bench   Go benchmarks of the request path
+# make bench-mount  isthmus mount beside the bare directory, and beside others with
+#              BENCH_MOUNT="--peer NAME=COMMAND" (docs/performance.md)
 # make fuzz    each fuzz target for FUZZTIME
 # make install the program, completions, man pages and what QEMU's users look for, below PREFIX
 
@@ -16,7 +18,7 @@ VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unk
 # machine's own is too old.
 setup = set -e; extra=$$(scripts/setup $(1)); [ -z "$$extra" ] || export PATH="$$extra:$$PATH";
 
-.PHONY: build demo test vet race bench fuzz install clean
+.PHONY: build demo test vet race bench bench-mount fuzz install clean
 
 build:
 	@$(call setup,build) go build -ldflags "-s -w -X github.com/isthmus-fs/isthmus/internal/cli.version=$(VERSION)" -o bin/isthmus ./cmd/isthmus
@@ -29,6 +31,9 @@ test:
 
 bench:
 	@$(call setup,build) go test -run '^$$' -bench . -benchmem ./...
+
+bench-mount:
+	@$(call setup,build) $(MAKE) --no-print-directory build && go run ./internal/benchmount $(BENCH_MOUNT)
 
 fuzz:
 	@$(call setup,build) FUZZTIME=$(FUZZTIME) scripts/fuzz

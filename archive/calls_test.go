@@ -67,13 +67,13 @@ func TestReferences(t *testing.T) {
 	}
 	fs.Forget(e.Node, 1)
 	fs.Forget(e.Node, 0)
-	if errno := getattr(); errno != 0 || fs.Stats().Nodes != 2 {
-		t.Errorf("with a reference left: %v, %d nodes", errno, fs.Stats().Nodes)
+	if errno := getattr(); errno != 0 || fs.Counts().Nodes != 2 {
+		t.Errorf("with a reference left: %v, %d nodes", errno, fs.Counts().Nodes)
 	}
 	for range 2 {
 		fs.Forget(e.Node, ^uint64(0))
-		if errno := getattr(); errno != syscall.ESTALE || fs.Stats().Nodes != 1 {
-			t.Errorf("without references: %v, %d nodes", errno, fs.Stats().Nodes)
+		if errno := getattr(); errno != syscall.ESTALE || fs.Counts().Nodes != 1 {
+			t.Errorf("without references: %v, %d nodes", errno, fs.Counts().Nodes)
 		}
 	}
 	fs.Forget(vfs.Root, 5)
@@ -87,7 +87,7 @@ func TestReferences(t *testing.T) {
 	if _, errno := fs.Init(0); errno != 0 {
 		t.Fatal(errno)
 	}
-	if s := fs.Stats(); getattr() != syscall.ESTALE || s.Nodes != 1 || s.Handles != 0 {
+	if s := fs.Counts(); getattr() != syscall.ESTALE || s.Nodes != 1 || s.Handles != 0 {
 		t.Errorf("after Init: %+v", s)
 	}
 	if errno := fs.Release(root, e.Node, h, &vfs.ReleaseIn{}); errno != syscall.EBADF {
@@ -194,7 +194,7 @@ func TestConcurrency(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if s := fs.Stats(); s.Nodes != 2 || s.Handles != 8 {
+	if s := fs.Counts(); s.Nodes != 2 || s.Handles != 8 {
 		t.Errorf("left are %+v", s)
 	}
 }
@@ -225,6 +225,56 @@ func TestAccess(t *testing.T) {
 		if errno := fs.Access(tt.who, lookup(t, fs, tt.path).Node, tt.mask); errno != tt.want {
 			t.Errorf("Access of %s for %+v, %d: %v, want %v", tt.path, tt.who, tt.mask, errno, tt.want)
 		}
+	}
+}
+
+// TestCounts: what a guest holds, and what the archive takes.
+func TestCounts(t *testing.T) {
+	fs := mustRead(t, makeTar(t, file("f", "x"), dir("d/")), Options{})
+	bytes := uint64(pageSize) + fs.Stats().Index
+	check := func(nodes, handles uint64) {
+		t.Helper()
+		if c, want := fs.Counts(), (vfs.Counts{Nodes: nodes, Handles: handles, Descriptors: 1, Bytes: bytes}); c != want {
+			t.Errorf("the counts are %+v, want %+v", c, want)
+		}
+	}
+	check(1, 0)
+	f, d := lookup(t, fs, "f").Node, lookup(t, fs, "d").Node
+	check(3, 0)
+	var file, dir vfs.Opened
+	if errno := fs.Open(root, f, unix.O_RDONLY, false, &file); errno != 0 {
+		t.Fatal(errno)
+	}
+	if errno := fs.Opendir(root, d, 0, &dir); errno != 0 {
+		t.Fatal(errno)
+	}
+	check(3, 2)
+	fs.Release(root, f, file.Handle, nil)
+	fs.Releasedir(root, d, dir.Handle)
+	fs.Forget(f, 1)
+	check(2, 0)
+	fs.Destroy()
+	check(1, 0)
+}
+
+// TestFeatures: an archive asks for what its neighbours want by default, and does not
+// stand in the way of what they may want.
+func TestFeatures(t *testing.T) {
+	fs := mustRead(t, makeTar(t), Options{})
+	const all = ^vfs.Features(0)
+	agreed, errno := fs.Init(all)
+	if errno != 0 {
+		t.Fatal(errno)
+	}
+	if !agreed.Has(vfs.FeatAtomicTrunc | vfs.FeatKillPriv | vfs.FeatCacheSymlinks | vfs.FeatIDMap) {
+		t.Errorf("it does not ask for all of them: %#x", agreed)
+	}
+	const without = vfs.FeatWriteback | vfs.FeatDirectIOMmap
+	if agreed&without != 0 || fs.Tolerates() != without {
+		t.Errorf("it asks for %#x and tolerates %#x", agreed, fs.Tolerates())
+	}
+	if agreed, _ := fs.Init(without); agreed != 0 {
+		t.Errorf("not offered, it agrees to %#x", agreed)
 	}
 }
 

@@ -55,8 +55,8 @@ func TestConformance(t *testing.T) {
 				return vfstest.Subject{
 					FS: fs, Twin: twin, ReadOnly: true, Lacks: tt.lacks | vfstest.NoLocks,
 					Stats: func() (nodes, handles, fds int) {
-						s := fs.Stats()
-						return s.Nodes, s.Handles, s.FDs
+						c := fs.Counts()
+						return int(c.Nodes), int(c.Handles), int(c.Descriptors)
 					},
 				}
 			})

@@ -10,20 +10,6 @@ import (
 	"github.com/isthmus-fs/isthmus/vfs"
 )
 
-// openErrno is what opening a file that is none answers: what open(2) does, or
-// EBADF where that would open a pipe or a device.
-func openErrno(typ uint32) syscall.Errno {
-	switch typ {
-	case unix.S_IFREG:
-		return 0
-	case unix.S_IFDIR:
-		return syscall.EISDIR
-	case unix.S_IFLNK:
-		return syscall.ELOOP
-	}
-	return syscall.EBADF
-}
-
 // Open implements [vfs.FileSystem].
 func (fs *FS) Open(_ *vfs.Request, id vfs.NodeID, flags uint32, _ bool, out *vfs.Opened) syscall.Errno {
 	_, i, errno := fs.node(id)
@@ -34,7 +20,7 @@ func (fs *FS) Open(_ *vfs.Request, id vfs.NodeID, flags uint32, _ bool, out *vfs
 }
 
 func (fs *FS) open(i uint32, flags uint32, out *vfs.Opened) syscall.Errno {
-	if errno := openErrno(fs.x.nodes[i].typ()); errno != 0 {
+	if errno := vfs.OpenErrno(fs.x.nodes[i].mode); errno != 0 {
 		return errno
 	}
 	if flags&unix.O_ACCMODE != unix.O_RDONLY || flags&unix.O_TRUNC != 0 {

@@ -12,9 +12,19 @@ import (
 // ttl is how long guests may remember what they were told. None of it changes.
 const ttl = 24 * time.Hour
 
-// wishes are the features that this file system uses where a guest has them.
+// wishes are the features that this file system uses where a guest has them, and two
+// that it has no use for: as there are no changes, an open that truncates is EROFS as
+// any that is for writing, and no changed file keeps its set-ID bits. Directories of the
+// host want these, and get them only if their neighbours do.
 const wishes = vfs.FeatReaddirplus | vfs.FeatReaddirplusAuto | vfs.FeatParallelDirops | vfs.FeatCacheSymlinks |
-	vfs.FeatAtomicTrunc | vfs.FeatAsyncDIO | vfs.FeatIDMap
+	vfs.FeatAsyncDIO | vfs.FeatIDMap | vfs.FeatAtomicTrunc | vfs.FeatKillPriv
+
+// tolerated are features that make no difference here and that directories of the host
+// do without as a rule. Those could not be mounted any more beside an archive that had
+// asked for them. There are no writes to collect, and the sizes and times that a guest
+// then remembers are right for ever; and files are cached, so how those are mapped that
+// are not to be does not matter.
+const tolerated = vfs.FeatWriteback | vfs.FeatDirectIOMmap
 
 // idleEntries is how many buffers for listings are kept.
 const idleEntries = 16
@@ -36,7 +46,11 @@ type FS struct {
 	entries chan *vfs.Entry // for listings, which would otherwise make one each
 }
 
-var _ vfs.FileSystem = (*FS)(nil)
+var (
+	_ vfs.FileSystem = (*FS)(nil)
+	_ vfs.Counter    = (*FS)(nil)
+	_ vfs.Tolerant   = (*FS)(nil)
+)
 
 // newFS takes over what a builder has made.
 func newFS(b *builder) *FS {
@@ -67,12 +81,8 @@ func (fs *FS) Close() error {
 	return nil
 }
 
-// Stats says what a guest holds at the moment, and what the archive takes.
+// Stats says what is in an archive. It does not change.
 type Stats struct {
-	Nodes   int // that the guest has references to, and the root
-	Handles int // open files and directories
-	FDs     int // descriptors: one
-
 	Files   int    // objects in the archive, with the root and implied directories
 	Names   int    // of them; hard links have several
 	Logical uint64 // bytes: the sizes of all files
@@ -80,13 +90,18 @@ type Stats struct {
 	Index   uint64 // bytes of memory for all else
 }
 
-// Stats may be called at any time before Close.
-func (fs *FS) Stats() Stats {
-	s := fs.stats
-	s.Nodes = int(fs.live.Load()) + 1
-	s.Handles = int(fs.handles.count.Load())
-	s.FDs = 1
-	return s
+// Stats may be called at any time.
+func (fs *FS) Stats() Stats { return fs.stats }
+
+// Counts implements [vfs.Counter]. The bytes are those of all memory, the descriptor
+// is that of the data.
+func (fs *FS) Counts() vfs.Counts {
+	return vfs.Counts{
+		Nodes:       uint64(fs.live.Load()) + 1,
+		Handles:     uint64(fs.handles.count.Load()),
+		Descriptors: 1,
+		Bytes:       fs.stats.Data + fs.stats.Index,
+	}
 }
 
 // Init implements [vfs.FileSystem].
@@ -94,6 +109,9 @@ func (fs *FS) Init(offered vfs.Features) (vfs.Features, syscall.Errno) {
 	fs.Destroy()
 	return offered & wishes, 0
 }
+
+// Tolerates implements [vfs.Tolerant].
+func (fs *FS) Tolerates() vfs.Features { return tolerated }
 
 // Destroy implements [vfs.FileSystem].
 func (fs *FS) Destroy() {

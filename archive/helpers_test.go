@@ -107,8 +107,8 @@ func mustRead(t testing.TB, data []byte, o Options) *FS {
 // closeFS closes a file system that nobody uses any more.
 func closeFS(t testing.TB, fs *FS) {
 	t.Helper()
-	if s := fs.Stats(); s.Nodes != 1 || s.Handles != 0 || s.FDs != 1 {
-		t.Errorf("at rest there are %d nodes, %d handles and %d descriptors", s.Nodes, s.Handles, s.FDs)
+	if c := fs.Counts(); c.Nodes != 1 || c.Handles != 0 || c.Descriptors != 1 {
+		t.Errorf("at rest there are %d nodes, %d handles and %d descriptors", c.Nodes, c.Handles, c.Descriptors)
 	}
 	if err := fs.Close(); err != nil {
 		t.Error(err)

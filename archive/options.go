@@ -85,12 +85,17 @@ func Open(ctx context.Context, path string, o Options) (*FS, error) {
 		return nil, fmt.Errorf("archive: %w", err)
 	}
 	defer f.Close()
+	return OpenFile(ctx, f, path, o)
+}
+
+// OpenFile is [Open] for an archive that is open already. f stays the caller's.
+func OpenFile(ctx context.Context, f *os.File, name string, o Options) (*FS, error) {
 	st, err := f.Stat()
 	if err != nil {
 		return nil, fmt.Errorf("archive: %w", err)
 	}
 	t := st.ModTime()
-	return read(ctx, f, path, vfs.Timespec{Sec: t.Unix(), Nsec: uint32(t.Nanosecond())}, o)
+	return read(ctx, f, name, vfs.Timespec{Sec: t.Unix(), Nsec: uint32(t.Nanosecond())}, o)
 }
 
 // Read is [Open] for an archive that comes out of r. name stands for it in

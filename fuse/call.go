@@ -3,6 +3,7 @@ package fuse
 import (
 	"sync"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -55,9 +56,15 @@ type Call struct {
 	body    []byte // copied arguments and names, without extensions
 	ext     []byte // copied extensions
 
-	reply   []byte // header and payload of the reply, where it is not small
-	inPlace bool   // the payload is in Out already
-	given   given  // what the guest gets a reference to by this reply
+	reply   []byte        // header and payload of the reply, where it is not small
+	inPlace bool          // the payload is in Out already
+	given   given         // what the guest gets a reference to by this reply
+	errno   syscall.Errno // that the request failed with; see Stats.begin
+
+	// Set where requests are counted.
+	stats *Stats // that shard is of
+	shard *shard
+	began time.Duration // when Serve was called, since the start of stats
 
 	small    scratch // header, then arguments and names
 	fixed    reply   // header and payload of most replies

@@ -13,7 +13,8 @@ import (
 // TestConcurrent serves everything at once, beginnings and ends of sessions
 // included, with few places for pending requests.
 func TestConcurrent(t *testing.T) {
-	s := fuse.NewServer(&modelFS{seed: maphash.MakeSeed()}, fuse.Options{MaxPending: 2, MaxLockWaits: 1})
+	stats := fuse.NewStats()
+	s := fuse.NewServer(&modelFS{seed: maphash.MakeSeed()}, fuse.Options{MaxPending: 2, MaxLockWaits: 1, Stats: stats})
 	samples := fusetest.Samples()
 	var wg sync.WaitGroup
 	for worker := range 4 {
@@ -36,5 +37,12 @@ func TestConcurrent(t *testing.T) {
 	s.Reset()
 	if s.Session().Started {
 		t.Error("a session outlived Reset")
+	}
+	counted := uint64(0)
+	for _, n := range tallies(t, snapshot(stats)) {
+		counted += n.Requests
+	}
+	if got := snapshot(stats); got.InFlight != 0 || got.Pending != 0 || got.LockWaits != 0 || counted != 4*2000 {
+		t.Errorf("%d requests, in flight %d, pending %d, lock waits %d", counted, got.InFlight, got.Pending, got.LockWaits)
 	}
 }

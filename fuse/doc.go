@@ -13,6 +13,12 @@
 // caller's goroutine with vfs.Request.Nowait set; a request that would block is
 // run again on a goroutine of its own and completed later.
 //
+// # Counters
+//
+// A [Stats] given to the server counts requests, errors and bytes and keeps a
+// histogram of how long each kind of request takes. A server without one pays
+// nothing for it.
+//
 // # Trust
 //
 // Every byte of a request is hostile. A request that is too short, whose

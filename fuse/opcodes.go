@@ -64,6 +64,9 @@ const (
 	CUSE_INIT          Opcode = 4096
 )
 
+// numOpcodes is one more than the last opcode of a file system.
+const numOpcodes = int(COPY_FILE_RANGE_64) + 1
+
 // String returns the name that linux/fuse.h gives the opcode.
 func (op Opcode) String() string {
 	if uint64(op) < uint64(len(operations)) && operations[op].name != "" {
@@ -113,7 +116,7 @@ var unknown operation
 // operations is indexed by opcode. Where Linux sends more than one structure
 // for an opcode (INIT, SETXATTR), args is the shorter one and the handler asks
 // for the rest.
-var operations = [...]operation{
+var operations = [numOpcodes]operation{
 	LOOKUP:             {name: "LOOKUP", tail: copied, reply: sizeof[entryOut](), handle: (*Server).lookup},
 	FORGET:             {name: "FORGET", args: sizeof[forgetIn](), replies: never, handle: (*Server).forget},
 	GETATTR:            {name: "GETATTR", args: sizeof[getattrIn](), reply: sizeof[attrOut](), handle: (*Server).getattr},

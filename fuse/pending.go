@@ -2,6 +2,7 @@ package fuse
 
 import (
 	"sync"
+	"syscall"
 
 	"github.com/isthmus-fs/isthmus/oslib"
 )
@@ -166,12 +167,16 @@ func (s *Server) servePending(c *Call) {
 	})
 	if err != nil {
 		s.takeBack(c)
-		used = 0
+		used, c.errno = 0, syscall.EFAULT
 		s.log.Debug("fuse: reply lost", "err", err)
 	}
 	k := c.class
 	s.pending.remove(c)
 	c.end()
+	if s.stats != nil {
+		s.stats.handBack(k)
+		s.stats.finish(c, used)
+	}
 	c.Done.Complete(c, used)
 	s.pending.leave(k)
 }

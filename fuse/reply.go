@@ -79,11 +79,12 @@ func (s *Server) answer(c *Call, n int, errno syscall.Errno) uint32 {
 
 // fail puts an error reply into c.Out, where there is room for one.
 func (s *Server) fail(c *Call, errno syscall.Errno) uint32 {
-	if c.op.replies == never || c.outLen < uint64(outHeaderSize) {
-		return 0
-	}
 	if errno == 0 || errno > maxErrno {
 		errno = syscall.EIO
+	}
+	c.errno = errno
+	if c.op.replies == never || c.outLen < uint64(outHeaderSize) {
+		return 0
 	}
 	msg := c.fixed.b[:outHeaderSize]
 	*view[outHeader](msg) = outHeader{length: uint32(outHeaderSize), errno: -int32(errno), unique: c.header().unique}

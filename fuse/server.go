@@ -44,6 +44,8 @@ type Options struct {
 	// MaxLockWaits bounds the requests that wait for a file lock. Beyond it
 	// they are answered with ENOLCK. Zero means DefaultMaxLockWaits.
 	MaxLockWaits int
+	// Stats, if not nil, counts the requests.
+	Stats *Stats
 }
 
 // Server answers the FUSE requests of one guest from one file system. Its
@@ -54,6 +56,7 @@ type Server struct {
 	maxWrite   uint32
 	maxMessage uint64
 	background uint16
+	stats      *Stats // nil: nothing is counted
 
 	session atomic.Pointer[session] // nil before INIT and after DESTROY
 	pending pending
@@ -65,7 +68,7 @@ type Server struct {
 // NewServer returns a server for fs. The file system's sessions are the
 // server's from now on: only one server may serve it.
 func NewServer(fs vfs.FileSystem, opt Options) *Server {
-	s := &Server{fs: fs, log: opt.Logger, maxWrite: opt.MaxWrite, background: opt.MaxBackground}
+	s := &Server{fs: fs, log: opt.Logger, maxWrite: opt.MaxWrite, background: opt.MaxBackground, stats: opt.Stats}
 	if s.log == nil {
 		s.log = slog.Default()
 	}
@@ -95,6 +98,32 @@ func (s *Server) MaxWrite() uint32 { return s.maxWrite }
 // The caller runs Serve under [oslib.CatchFault] if the memory of c.In or c.Out
 // may vanish. After a fault, c must not be used again.
 func (s *Server) Serve(c *Call) (used uint32, done bool) {
+	if s.stats == nil {
+		return s.serve(c)
+	}
+	return s.serveCounted(c)
+}
+
+// serveCounted serves the request of c and counts it, even one that ends in a
+// fault.
+func (s *Server) serveCounted(c *Call) (used uint32, done bool) {
+	s.stats.begin(c)
+	faulted := true
+	defer func() {
+		if faulted {
+			c.errno = syscall.EFAULT
+			s.stats.finish(c, 0)
+		}
+	}()
+	used, done = s.serve(c)
+	faulted = false
+	if done {
+		s.stats.finish(c, used)
+	}
+	return used, done
+}
+
+func (s *Server) serve(c *Call) (used uint32, done bool) {
 	c.begin()
 	if errno := s.receive(c); errno != 0 {
 		used = s.fail(c, errno)
@@ -105,6 +134,9 @@ func (s *Server) Serve(c *Call) (used uint32, done bool) {
 	if errno == vfs.WouldBlock {
 		switch s.pending.enter(s, c) {
 		case entered:
+			if s.stats != nil {
+				s.stats.handOver(c)
+			}
 			go s.servePending(c)
 			return 0, false
 		case tooMany:

@@ -1,6 +1,7 @@
 package fusedev
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -58,6 +59,38 @@ func abortThrough(dir int, path string) error {
 	defer oslib.Close(fd)
 	_, err = unix.Write(fd, []byte("1"))
 	return err
+}
+
+// waiting returns how many requests the connection has that are not answered.
+func (c connection) waiting() (int, error) {
+	name := filepath.Join(strconv.FormatUint(uint64(c), 10), "waiting")
+	n, err := countIn(unix.AT_FDCWD, filepath.Join(fusectl, name))
+	if err == nil {
+		return n, nil
+	}
+	if private, perr := mountControl(); perr == nil {
+		defer oslib.Close(private)
+		n, err = countIn(private, name)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("requests of connection %d: %w (are the control files mounted? mount -t fusectl none %s)", c, err, fusectl)
+	}
+	return n, nil
+}
+
+// countIn reads a file that holds a number.
+func countIn(dir int, path string) (int, error) {
+	fd, err := unix.Openat(dir, path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return 0, &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	defer oslib.Close(fd)
+	var buf [32]byte
+	n, err := unix.Read(fd, buf[:])
+	if err != nil {
+		return 0, &os.PathError{Op: "read", Path: path, Err: err}
+	}
+	return strconv.Atoi(string(bytes.TrimSpace(buf[:n])))
 }
 
 // mountControl mounts the control files where only this process sees them.

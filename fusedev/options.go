@@ -47,7 +47,8 @@ type Options struct {
 	// FUSE_PASSTHROUGH (before Linux 6.9) and without CAP_SYS_ADMIN. Where it
 	// has, the file system is not offered vfs.FeatWriteback, which the kernel
 	// does not combine with it, nor vfs.FeatKillPriv: the kernel clears setuid
-	// bits itself, with a change of mode, as only it sees who writes.
+	// bits itself, with a change of mode, as only it sees who writes. What the
+	// kernel reads and writes by itself is in no fuse.Stats.
 	Backing vfs.Backer
 	// Logger gets what goes wrong. Nil means slog.Default().
 	Logger *slog.Logger

@@ -212,6 +212,55 @@ func TestUnmountDuringAWaitForALock(t *testing.T) {
 	dead(t, cmd)
 }
 
+// TestWaitingRequestsAreCounted while a process waits for a lock, and not when it
+// has got it.
+func TestWaitingRequestsAreCounted(t *testing.T) {
+	s := mount(t, fusedev.Options{}, passthrough.Config{Locks: passthrough.Locks{Flock: true}})
+	write(t, s.at("f"), "")
+	holder, err := os.Open(s.at("f"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer holder.Close()
+	if err := unix.Flock(int(holder.Fd()), unix.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+	cmd := job("lock", s.at("f"), nil)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	until := func(want int) {
+		t.Helper()
+		for end := time.Now().Add(30 * time.Second); ; time.Sleep(time.Millisecond) {
+			n, err := s.m.Waiting()
+			if err != nil || n == want {
+				if err != nil {
+					t.Error(err)
+				}
+				return
+			}
+			if time.Now().After(end) {
+				t.Fatalf("%d requests wait, want %d", n, want)
+			}
+		}
+	}
+	until(1)
+	if err := unix.Flock(int(holder.Fd()), unix.LOCK_UN); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Error(err)
+	}
+	until(0)
+	s.end()
+	if err := ended(t, s.m); err != nil {
+		t.Error(err)
+	}
+	if n, err := s.m.Waiting(); err == nil {
+		t.Errorf("%d requests of a mount that has ended", n)
+	}
+}
+
 // TestManyProcessesAtOnce work in one directory, each on files of its own, which
 // it checks.
 func TestManyProcessesAtOnce(t *testing.T) {

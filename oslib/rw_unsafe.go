@@ -74,6 +74,20 @@ func Fdatasync(fd int) syscall.Errno {
 	return errno
 }
 
+// SyncFileRange is sync_file_range(2); n 0 means to the end of the file, flags are
+// SYNC_FILE_RANGE_*. It writes out data alone, not what is needed to find them.
+func SyncFileRange(fd int, off, n int64, flags int) syscall.Errno {
+	_, errno := fdCall(unix.SYS_SYNC_FILE_RANGE, fd, uintptr(off), uintptr(n), uintptr(flags))
+	return errno
+}
+
+// Fadvise is posix_fadvise(2); n 0 means to the end of the file, advice is one of
+// FADV_*.
+func Fadvise(fd int, off, n int64, advice int) syscall.Errno {
+	_, errno := fdCall(unix.SYS_FADVISE64, fd, uintptr(off), uintptr(n), uintptr(advice))
+	return errno
+}
+
 // Syncfs is syncfs(2): the whole file system that fd is on.
 func Syncfs(fd int) syscall.Errno {
 	_, errno := fdCall(unix.SYS_SYNCFS, fd, 0, 0, 0)

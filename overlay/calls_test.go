@@ -133,7 +133,7 @@ func TestCreateExisting(t *testing.T) {
 			l.Forget(e.Node, 1)
 		}
 	}
-	if s := l.Stats(); s.Nodes != 1 || s.Handles != 0 {
+	if s := l.Counts(); s.Nodes != 1 || s.Handles != 0 {
 		t.Errorf("at the end there are %+v", s)
 	}
 }

@@ -66,8 +66,8 @@
 //
 // # What differs from the children
 //
-// Features are agreed as both children want them, but for those that concern
-// changes only, which are the upper's to decide. Locks are left to the guest, as
+// Features are agreed as both children want or tolerate them, but for those that
+// concern changes only, which are the upper's to decide. Locks are left to the guest, as
 // a lock on the lower file would be lost with the copy-up. Free space is the
 // upper's. RENAME_WHITEOUT leaves what it leaves in any directory, a device 0:0.
 //

@@ -123,12 +123,12 @@ func failAt(t *testing.T, s step, n int64, want map[string]string) bool {
 		t.Errorf("call %d fails, and then again (-want +got):\n%s", n, diff)
 	}
 	g.end()
-	for what, nodes := range map[string]int{"lower": lower.Stats().Nodes - 1, "upper": upper.Stats().Nodes - 2, "overlay's": over.Stats().Nodes - 1} {
+	for what, nodes := range map[string]int{"lower": lower.Stats().Nodes - 1, "upper": upper.Stats().Nodes - 2, "overlay's": int(over.Counts().Nodes) - 1} {
 		if nodes > 0 {
 			t.Errorf("call %d fails: at the end there are %d %s nodes too many", n, nodes, what)
 		}
 	}
-	if h := lower.Stats().Handles + upper.Stats().Handles + over.Stats().Handles; h != 0 {
+	if h := lower.Stats().Handles + upper.Stats().Handles + int(over.Counts().Handles); h != 0 {
 		t.Errorf("call %d fails: at the end there are %d handles", n, h)
 	}
 	return true

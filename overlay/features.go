@@ -20,10 +20,26 @@ const (
 		vfs.FeatSetxattrExt | vfs.FeatSecurityContext | vfs.FeatSuppGroups
 )
 
-// Init implements [vfs.FileSystem]. A child that agreed to more than the other
-// is asked again, so that none acts upon what was not agreed with the guest.
+// tolerates are the features that make no difference to a child.
+func tolerates(child vfs.FileSystem) vfs.Features {
+	if t, ok := child.(vfs.Tolerant); ok {
+		return t.Tolerates()
+	}
+	return 0
+}
+
+// Tolerates implements [vfs.Tolerant]: what makes no difference to the children, or
+// only to the lower one and is none of its business.
+func (fs *FS) Tolerates() vfs.Features {
+	return tolerates(fs.upper) & (tolerates(fs.lower) | ofUpper) &^ notOffered
+}
+
+// Init implements [vfs.FileSystem]. A feature is agreed to if a child wants it that
+// has a say in it, and the other does or tolerates it. A child that agreed to more is
+// asked again, so that none acts upon what was not agreed with the guest.
 func (fs *FS) Init(offered vfs.Features) (vfs.Features, syscall.Errno) {
 	fs.Destroy()
+	upperCan, lowerCan := tolerates(fs.upper), tolerates(fs.lower)|ofUpper
 	want := offered &^ notOffered
 	for {
 		fromUpper, errno := fs.upper.Init(want)
@@ -34,12 +50,14 @@ func (fs *FS) Init(offered vfs.Features) (vfs.Features, syscall.Errno) {
 		if errno != 0 {
 			return 0, errno
 		}
-		agreed := fromUpper & (fromLower | ofUpper)
-		if agreed == fromUpper && agreed&^ofUpper == fromLower&^ofUpper {
+		fromLower &^= ofUpper
+		agreed := (fromUpper | fromLower) & (fromUpper | upperCan) & (fromLower | lowerCan)
+		lost := (fromUpper | fromLower) &^ agreed
+		if lost == 0 {
 			want = agreed
 			break
 		}
-		want = agreed
+		want &^= lost
 	}
 	if errno := fs.enterRoot(); errno != 0 {
 		return 0, errno

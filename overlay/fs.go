@@ -40,7 +40,11 @@ type FS struct {
 	sinks   sync.Pool // *sink
 }
 
-var _ vfs.FileSystem = (*FS)(nil)
+var (
+	_ vfs.FileSystem = (*FS)(nil)
+	_ vfs.Counter    = (*FS)(nil)
+	_ vfs.Tolerant   = (*FS)(nil)
+)
 
 // New makes an overlay of lower and upper. Both stay the caller's, who closes
 // them after the last call. The overlay alone may use them meanwhile: it begins
@@ -74,10 +78,8 @@ func New(lower, upper vfs.FileSystem, opts Options) (*FS, error) {
 // self is who makes the overlay's own calls: nobody changes it.
 var self = &vfs.Request{}
 
-// Stats says what a guest holds at the moment.
+// Stats says what has changed.
 type Stats struct {
-	Nodes   int // with the root
-	Handles int // open files and directories
 	// Records is how many lower objects are changed or partly removed. They
 	// outlive sessions.
 	Records int
@@ -88,7 +90,25 @@ func (fs *FS) Stats() Stats {
 	t := &fs.nodes
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return Stats{Nodes: t.known + 1, Handles: int(fs.handles.slots.count.Load()), Records: t.records.count}
+	return Stats{Records: t.records.count}
+}
+
+// Counts implements [vfs.Counter]. Nodes and handles are those of the guest, not the
+// ones of the children that stand for them; descriptors and bytes are those of the
+// children that can say.
+func (fs *FS) Counts() vfs.Counts {
+	t := &fs.nodes
+	t.mu.Lock()
+	c := vfs.Counts{Nodes: uint64(t.known) + 1, Handles: uint64(fs.handles.slots.count.Load())}
+	t.mu.Unlock()
+	for _, child := range [...]vfs.FileSystem{fs.lower, fs.upper} {
+		if counter, ok := child.(vfs.Counter); ok {
+			held := counter.Counts()
+			c.Descriptors += held.Descriptors
+			c.Bytes += held.Bytes
+		}
+	}
+	return c
 }
 
 // Destroy implements [vfs.FileSystem]. What the guest has changed stays.

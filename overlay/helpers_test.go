@@ -77,6 +77,6 @@ func newOverlay(t testing.TB, lower, upper vfs.FileSystem) *overlay.FS {
 
 // stats are those of the overlay, with the descriptors of both layers.
 func (l *layers) stats() (nodes, handles, fds int) {
-	s := l.FS.Stats()
-	return s.Nodes, s.Handles, l.lower.Stats().FDs + l.upper.Stats().FDs
+	c := l.FS.Counts()
+	return int(c.Nodes), int(c.Handles), l.lower.Stats().FDs + l.upper.Stats().FDs
 }

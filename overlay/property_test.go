@@ -207,7 +207,7 @@ func checkSequence(t *testing.T, rt *rapid.T, ref reference, parent string) {
 	}
 	diffTrees(rt, tree(rt, got, ref.without), tree(rt, want, ref.without))
 	got.end()
-	if s := over.Stats(); s.Nodes != 1 || s.Handles != 0 {
+	if s := over.Counts(); s.Nodes != 1 || s.Handles != 0 {
 		rt.Errorf("at the end the overlay holds %+v", s)
 	}
 	// The root holds its upper part.

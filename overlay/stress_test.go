@@ -43,7 +43,7 @@ func TestStress(t *testing.T) {
 	wg.Wait()
 	g := newGuest(l)
 	tree(t, g, nothing)
-	if s := l.Stats(); s.Nodes != 1 || s.Handles != 0 {
+	if s := l.Counts(); s.Nodes != 1 || s.Handles != 0 {
 		t.Errorf("at the end the overlay holds %+v", s)
 	}
 	if lower, upper := l.lower.Stats(), l.upper.Stats(); lower.Nodes != 1 || lower.Handles != 0 || upper.Nodes > 2 || upper.Handles != 0 {

@@ -177,7 +177,10 @@ func (fs *FS) Access(r *vfs.Request, id vfs.NodeID, mask uint32) syscall.Errno {
 
 // Setattr implements [vfs.FileSystem]. The parts are applied in the order mode,
 // owner, size, times, and those before one that fails stay.
-func (fs *FS) Setattr(_ *vfs.Request, id vfs.NodeID, v vfs.Handle, in *vfs.SetAttr, out *vfs.AttrOut) syscall.Errno {
+func (fs *FS) Setattr(r *vfs.Request, id vfs.NodeID, v vfs.Handle, in *vfs.SetAttr, out *vfs.AttrOut) syscall.Errno {
+	if r.Nowait && in.Valid&vfs.SetSize != 0 && fs.cfg.IO != 0 {
+		return vfs.WouldBlock
+	}
 	var o object
 	if errno := fs.object(id, v, &o); errno != 0 {
 		return errno
@@ -251,12 +254,15 @@ func (fs *FS) setSize(o *object, in *vfs.SetAttr) syscall.Errno {
 		}
 		defer oslib.Close(fd)
 	}
-	if in.Valid&vfs.SetKillSUIDGID == 0 {
-		return oslib.Ftruncate(fd, int64(in.Size))
+	var without withoutFSETID
+	if in.Valid&vfs.SetKillSUIDGID != 0 {
+		without = dropFSETID()
 	}
-	kill := dropFSETID()
 	errno := oslib.Ftruncate(fd, int64(in.Size))
-	kill.restore()
+	without.restore()
+	if errno == 0 {
+		errno = fs.settle(fd)
+	}
 	return errno
 }
 

@@ -67,13 +67,17 @@ type Locks struct {
 	Flock bool // flock(2)
 }
 
-// Config is what [New] needs. The zero value of each field but Path is a
-// sensible choice.
+// Config is what [New] needs. Path or Root says what is shared; the zero value of
+// each other field is a sensible choice.
 type Config struct {
 	// Path is the directory or the regular file to share. A symbolic link is
 	// followed.
 	Path string
-	// Name is what messages call the share; "" is Path.
+	// Root, if not nil, is an open directory or regular file to share instead, by a
+	// descriptor that may be an O_PATH one, and of a place that no path of this
+	// process leads to. It stays the caller's, who may close it after New.
+	Root *os.File
+	// Name is what messages call the share; "" is the name of Root, or Path.
 	Name string
 
 	Cache CachePolicy
@@ -87,6 +91,9 @@ type Config struct {
 	// DirectIO passes a guest's O_DIRECT on to the host. Without it the flag is
 	// removed, as alignment rules of the host's disk would show in the guest.
 	DirectIO bool
+	// IO says how the host's files are read and written. With IODirect, DirectIO
+	// makes no difference: nobody's alignment is the guest's concern then.
+	IO IOMode
 	// DirectIOMmap lets a guest map files shared that are open past its cache
 	// (CacheNever, CacheMetadata).
 	DirectIOMmap bool
@@ -168,7 +175,11 @@ func New(cfg Config) (*FS, error) {
 		fs.log = slog.Default()
 	}
 	if cfg.Name == "" {
-		cfg.Name, fs.cfg.Name = cfg.Path, cfg.Path
+		cfg.Name = cfg.Path
+		if cfg.Root != nil {
+			cfg.Name = cfg.Root.Name()
+		}
+		fs.cfg.Name = cfg.Name
 	}
 	if int(cfg.Cache) >= len(policies) {
 		return nil, fmt.Errorf("share %s: unknown cache policy %d", cfg.Name, cfg.Cache)
@@ -176,12 +187,16 @@ func New(cfg Config) (*FS, error) {
 	if max(cfg.PosixACL, cfg.SecurityLabel) > NegotiateAlways {
 		return nil, fmt.Errorf("share %s: unknown way to agree on ACLs (%d) or labels (%d)", cfg.Name, cfg.PosixACL, cfg.SecurityLabel)
 	}
+	if cfg.IO&^ioModes != 0 {
+		return nil, fmt.Errorf("share %s: unknown IO mode %#x", cfg.Name, cfg.IO)
+	}
 	fs.cfg.Xattr = cfg.Xattr || max(cfg.PosixACL, cfg.SecurityLabel) != NegotiateNever
 	fs.setTimeouts()
 	fs.nodes.init()
 	fs.handles.init()
 	fs.mounts.init()
 	err := fs.openRoot()
+	fs.cfg.Root = nil // it may be closed from now on
 	if err == nil {
 		err = fs.setLimits()
 	}
@@ -248,7 +263,7 @@ func (fs *FS) openRoot() error {
 	if err := fs.openProcSelfFD(); err != nil {
 		return err
 	}
-	fd, err := unix.Open(fs.cfg.Path, unix.O_PATH|unix.O_CLOEXEC, 0)
+	fd, err := fs.rootFD()
 	if err != nil {
 		return fmt.Errorf("open: %w", err)
 	}
@@ -281,6 +296,19 @@ func (fs *FS) openRoot() error {
 		return fmt.Errorf("file handles: %w (they need a file system that has them, and CAP_DAC_READ_SEARCH)", errno)
 	}
 	return nil
+}
+
+// rootFD opens what is shared with O_PATH.
+func (fs *FS) rootFD() (int, error) {
+	f := fs.cfg.Root
+	if f == nil {
+		return unix.Open(fs.cfg.Path, unix.O_PATH|unix.O_CLOEXEC, 0)
+	}
+	fd, errno := fs.pathFD(int(f.Fd()))
+	if errno != 0 {
+		return -1, errno
+	}
+	return fd, nil
 }
 
 func (fs *FS) openProcSelfFD() (err error) {
@@ -333,7 +361,19 @@ func (fs *FS) Close() error {
 	return nil
 }
 
-// Stats says what a guest holds at the moment.
+var _ vfs.Counter = (*FS)(nil)
+
+// Counts implements [vfs.Counter]. The descriptors are those for nodes, handles and
+// mounts, with the root's.
+func (fs *FS) Counts() vfs.Counts {
+	return vfs.Counts{
+		Nodes:       uint64(fs.nodes.count.Load()),
+		Handles:     uint64(fs.handles.count.Load()),
+		Descriptors: uint64(fs.fds.used.Load()) + uint64(fs.cache.len()+fs.mounts.len()),
+	}
+}
+
+// Stats says what a guest holds at the moment, as [FS.Counts] does.
 type Stats struct {
 	Nodes   int // with the root
 	Handles int // open files and directories
@@ -342,9 +382,6 @@ type Stats struct {
 
 // Stats may be called at any time.
 func (fs *FS) Stats() Stats {
-	return Stats{
-		Nodes:   int(fs.nodes.count.Load()),
-		Handles: int(fs.handles.count.Load()),
-		FDs:     int(fs.fds.used.Load()) + fs.cache.len() + fs.mounts.len(),
-	}
+	c := fs.Counts()
+	return Stats{Nodes: int(c.Nodes), Handles: int(c.Handles), FDs: int(c.Descriptors)}
 }

@@ -45,6 +45,18 @@ func TestConformance(t *testing.T) {
 		{"disk, plain listings", "/tmp", 0, passthrough.Config{
 			Cache: passthrough.CacheNever, Xattr: true, DirectIOMmap: true, Locks: passthrough.Locks{Flock: true, POSIX: true},
 		}},
+		{"disk, direct", "/tmp", 0, passthrough.Config{
+			IO: passthrough.IODirect, FileHandles: passthrough.HandlesNever, Xattr: true, KillPriv: true, Locks: passthrough.Locks{POSIX: true, Flock: true},
+		}},
+		{"disk, sync", "/tmp", 0, passthrough.Config{
+			IO: passthrough.IOSync, Xattr: true, KillPriv: true, Locks: passthrough.Locks{POSIX: true, Flock: true},
+		}},
+		{"disk, direct and sync", "/tmp", 0, passthrough.Config{
+			IO: passthrough.IODirect | passthrough.IOSync, DirectIO: true, Xattr: true, Writeback: true, Locks: passthrough.Locks{POSIX: true, Flock: true},
+		}},
+		{"tmpfs, direct and sync", "/dev/shm", 0, passthrough.Config{
+			IO: passthrough.IODirect | passthrough.IOSync, Xattr: true, Locks: passthrough.Locks{POSIX: true, Flock: true},
+		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			vfstest.Run(t, func(t *testing.T) vfstest.Subject {

@@ -20,6 +20,9 @@ const newFileFDs = 2
 // Create implements [vfs.FileSystem]. The entry is made from the new file's
 // descriptor, so it is that of the opened file whatever the name means by then.
 func (fs *FS) Create(r *vfs.Request, parent vfs.NodeID, name vfs.Name, flags, mode uint32, out *vfs.Entry, opened *vfs.Opened) syscall.Errno {
+	if r.Nowait && fs.openWaits(flags) {
+		return vfs.WouldBlock // if the file is there
+	}
 	p, pfd, errno := fs.pinDir(parent)
 	if errno != 0 {
 		return errno

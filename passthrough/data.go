@@ -31,14 +31,20 @@ func (i *inline) reset() { i.how.Store(inlineTry) }
 func (i *inline) refused(fd int) uint32 {
 	how := uint32(inlineNever)
 	var st unix.Statfs_t
-	if oslib.Fstatfs(fd, &st) == 0 {
-		switch int64(st.Type) {
-		case unix.TMPFS_MAGIC, unix.RAMFS_MAGIC, unix.HUGETLBFS_MAGIC:
-			how = inlinePlain
-		}
+	if oslib.Fstatfs(fd, &st) == 0 && inMemory(&st) {
+		how = inlinePlain
 	}
 	i.how.Store(how)
 	return how
+}
+
+// inMemory tells whether a file system has its files in the page cache alone.
+func inMemory(st *unix.Statfs_t) bool {
+	switch int64(st.Type) {
+	case unix.TMPFS_MAGIC, unix.RAMFS_MAGIC, unix.HUGETLBFS_MAGIC:
+		return true
+	}
+	return false
 }
 
 // Read implements [vfs.FileSystem]. With Nowait, it reads what is in the page
@@ -59,6 +65,12 @@ func (fs *FS) Read(r *vfs.Request, id vfs.NodeID, v vfs.Handle, dst []unix.Iovec
 // read reads until dst is full or the file ends. A short count does not say
 // which, so another read, of nothing as a rule, has to.
 func (h *handle) read(nowait bool, dst []unix.Iovec, off int64) (int, syscall.Errno) {
+	if h.direct.on {
+		if nowait {
+			return 0, vfs.WouldBlock
+		}
+		return h.readWriteDirect(dst, off, reading)
+	}
 	flags := 0
 	if nowait {
 		switch h.inline.how.Load() {
@@ -108,26 +120,32 @@ func (fs *FS) Write(r *vfs.Request, id vfs.NodeID, v vfs.Handle, src []unix.Iove
 	if errno != 0 {
 		return 0, errno
 	}
-	if r.Nowait && h.flags&(unix.O_DSYNC|unix.O_DIRECT) != 0 {
+	if r.Nowait && (h.flags&(unix.O_DSYNC|unix.O_DIRECT) != 0 || h.direct.on) {
 		h.unpin()
 		return 0, vfs.WouldBlock
 	}
-	appending := openFlags&unix.O_APPEND != 0 && flags&vfs.WriteCache == 0
+	what := writing
+	if openFlags&unix.O_APPEND != 0 && flags&vfs.WriteCache == 0 {
+		what = appending
+	}
 	var n int
 	if flags&vfs.WriteKillSUIDGID != 0 && fs.agreed(vfs.FeatKillPriv) {
 		without := dropFSETID()
-		n, errno = h.write(src, int64(off), appending)
+		n, errno = h.write(src, int64(off), what)
 		without.restore()
 	} else {
-		n, errno = h.write(src, int64(off), appending)
+		n, errno = h.write(src, int64(off), what)
 	}
 	h.unpin()
 	return n, errno
 }
 
-func (h *handle) write(src []unix.Iovec, off int64, appending bool) (int, syscall.Errno) {
+func (h *handle) write(src []unix.Iovec, off int64, what transfer) (int, syscall.Errno) {
+	if h.direct.on {
+		return h.readWriteDirect(src, off, what)
+	}
 	flags := 0
-	if appending {
+	if what == appending {
 		// The kernel takes the end of the file, but looks at the offset too.
 		flags, off = unix.RWF_APPEND, 0
 	}
@@ -143,7 +161,7 @@ func (h *handle) write(src []unix.Iovec, off int64, appending bool) (int, syscal
 			break
 		}
 		total += n
-		if !appending {
+		if what != appending {
 			off += int64(n)
 		}
 		c.Advance(uint64(n))
@@ -236,6 +254,9 @@ func (fs *FS) Fallocate(r *vfs.Request, id vfs.NodeID, v vfs.Handle, off, length
 	default:
 		errno = oslib.Fallocate(h.fd, mode, int64(off), int64(length))
 	}
+	if errno == 0 {
+		errno = fs.settle(h.fd)
+	}
 	h.unpin()
 	return errno
 }
@@ -296,20 +317,34 @@ func (fs *FS) CopyFileRange(r *vfs.Request, in *vfs.CopyRange) (uint64, syscall.
 	if r.Nowait {
 		errno = vfs.WouldBlock
 	} else {
-		n, errno = copyRange(src, dst, in, fs.clears(r))
+		n, errno = fs.copyRange(src, dst, in, fs.clears(r))
 	}
 	dst.unpin()
 	src.unpin()
 	return uint64(n), errno
 }
 
-func copyRange(src, dst *handle, in *vfs.CopyRange, clear bool) (int, syscall.Errno) {
-	if clear {
-		without := dropFSETID()
-		defer without.restore()
+func (fs *FS) copyRange(src, dst *handle, in *vfs.CopyRange, clear bool) (int, syscall.Errno) {
+	from, to, size := int64(in.SrcOff), int64(in.DstOff), min(in.Len, maxCopy)
+	if fs.cfg.IO&IODirect != 0 {
+		size = min(size, directCopy)
 	}
-	from, to := int64(in.SrcOff), int64(in.DstOff)
-	return oslib.CopyFileRange(src.fd, &from, dst.fd, &to, int(min(in.Len, maxCopy)), 0)
+	var without withoutFSETID
+	if clear {
+		without = dropFSETID()
+	}
+	n, errno := oslib.CopyFileRange(src.fd, &from, dst.fd, &to, int(size), 0)
+	without.restore()
+	if n == 0 || fs.cfg.IO == 0 {
+		return n, errno
+	}
+	if errno = fs.settle(dst.fd); errno != 0 {
+		return 0, errno
+	}
+	if src.direct.on {
+		dropPages(src.fd, int64(in.SrcOff), int64(n))
+	}
+	return n, 0
 }
 
 // Statfs implements [vfs.FileSystem].

@@ -45,6 +45,7 @@ type handle struct {
 	fd    int
 	node  *node // whose file this is; perhaps forgotten since
 
+	direct direct    // iomode.go
 	inline inline    // data.go
 	dir    dirStream // dirs.go
 
@@ -123,6 +124,7 @@ func (h *handle) unpin() {
 	}
 	fs := h.fs
 	h.dir.release(&fs.dirBufs)
+	h.direct.close(fs)
 	oslib.Close(h.fd)
 	fs.fds.put()
 	h.fd, h.node = -1, nil
@@ -180,6 +182,9 @@ func (fs *FS) addHandle(n *node, fd int, flags uint32, kind handleKind) (vfs.Han
 	}
 	h := fs.handles.take(fs)
 	h.fd, h.node, h.flags, h.kind = fd, n, flags, kind
+	if kind == kindFile && fs.cfg.IO&IODirect != 0 {
+		h.direct = fs.openDirect(fd)
+	}
 	h.inline.reset()
 	gen := h.state.Load() >> handleGenShift
 	h.state.Store(gen<<handleGenShift | handleLive | 1)

@@ -17,6 +17,7 @@ var configs = map[string]Config{
 	"fds":        {FileHandles: HandlesNever},
 	"handles":    {FileHandles: HandlesMandatory},
 	"one cached": {FileHandles: HandlesMandatory, MaxCachedFDs: 1},
+	"io modes":   {FileHandles: HandlesNever, IO: IODirect | IOSync},
 }
 
 func eachConfig(t *testing.T, f func(t *testing.T, fs *FS, dir string)) {

@@ -21,8 +21,11 @@ func (fs *FS) hostFlags(guest uint32) int {
 	if !fs.cfg.PreserveNoatime {
 		f &^= unix.O_NOATIME
 	}
-	if !fs.cfg.DirectIO {
+	if !fs.cfg.DirectIO || fs.cfg.IO&IODirect != 0 {
 		f &^= unix.O_DIRECT
+	}
+	if fs.cfg.IO&IOSync != 0 && f&unix.O_ACCMODE != unix.O_RDONLY {
+		f |= unix.O_SYNC
 	}
 	// A guest that collects writes reads the rest of a page it writes to.
 	if f&unix.O_ACCMODE == unix.O_WRONLY && fs.agreed(vfs.FeatWriteback) {
@@ -52,7 +55,10 @@ func (fs *FS) dirReply() vfs.OpenFlags { return policies[fs.cfg.Cache].dir }
 // Open implements [vfs.FileSystem]. What is not a regular file is refused with
 // the error of open(2) where it has one, and with EBADF where it would open a
 // pipe or a device.
-func (fs *FS) Open(_ *vfs.Request, id vfs.NodeID, flags uint32, kill bool, out *vfs.Opened) syscall.Errno {
+func (fs *FS) Open(r *vfs.Request, id vfs.NodeID, flags uint32, kill bool, out *vfs.Opened) syscall.Errno {
+	if r.Nowait && fs.openWaits(flags) {
+		return vfs.WouldBlock
+	}
 	n, fd, errno := fs.pin(id)
 	if errno != 0 {
 		return errno
@@ -61,6 +67,9 @@ func (fs *FS) Open(_ *vfs.Request, id vfs.NodeID, flags uint32, kill bool, out *
 	n.unpin()
 	return errno
 }
+
+// openWaits tells whether opening a file with these flags waits for the disk.
+func (fs *FS) openWaits(flags uint32) bool { return flags&unix.O_TRUNC != 0 && fs.cfg.IO != 0 }
 
 func (fs *FS) openNode(n *node, fd int, flags uint32, kill bool, out *vfs.Opened) syscall.Errno {
 	if n.isDir() {
@@ -81,6 +90,12 @@ func (fs *FS) openNode(n *node, fd int, flags uint32, kill bool, out *vfs.Opened
 	}
 	if errno != 0 {
 		return errno
+	}
+	if f&unix.O_TRUNC != 0 {
+		if errno = fs.settle(opened); errno != 0 {
+			oslib.Close(opened)
+			return errno
+		}
 	}
 	return fs.deliver(n, opened, f, out)
 }

@@ -14,6 +14,10 @@ import (
 // lost them for nothing, but a changed file never has those of its former self.
 type capabilityFS struct{ *xattrFS }
 
+// Backing implements [vfs.Backer]. There is none: what is written to a backing file is
+// not seen here.
+func (fs *capabilityFS) Backing(vfs.NodeID, vfs.Handle) (fd int, ok bool) { return -1, false }
+
 // removed are the errors that mean that a file has no capabilities: none are
 // set, or attributes cannot be, or the file cannot be found, in which case
 // nobody can read its capabilities either.

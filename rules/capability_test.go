@@ -17,13 +17,15 @@ import (
 // fileCaps is a security.capability of revision 2 with CAP_NET_RAW.
 var fileCaps = []byte("\x01\x00\x00\x02\x00\x20\x00\x00\x00\x20\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00")
 
-// capCalls are calls on a file with a handle for reading and writing, and
-// whether the host's kernel takes capabilities away in them.
-var capCalls = []struct {
+type capCall struct {
 	name    string
 	removes bool
 	call    func(fs vfs.FileSystem, node vfs.NodeID, h vfs.Handle) syscall.Errno
-}{
+}
+
+// capCalls are calls on a file with a handle for reading and writing, and
+// whether the host's kernel takes capabilities away in them.
+var capCalls = []capCall{
 	{"write", true, func(fs vfs.FileSystem, node vfs.NodeID, h vfs.Handle) syscall.Errno {
 		_, errno := fs.Write(root(), node, h, []unix.Iovec{oslib.Iov([]byte("x"))}, 0, unix.O_RDWR, 0)
 		return errno

@@ -1,11 +1,17 @@
 // Package rules holds what the owner of a share decides about it, whatever file
-// system is behind: that it is read-only, whose ids stand for whose, and which
-// extended attributes go by which names. Each rule is a [vfs.FileSystem] around
-// another, so rules can be combined and apply to every source and every door.
+// system is behind: that it is read-only, that nothing in it can be executed, whose
+// ids stand for whose, and which extended attributes go by which names. Each rule is a
+// [vfs.FileSystem] around another, so rules can be combined and apply to every source
+// and every door.
 //
 //	fs = rules.MapXattrs(fs, xattrs)        // innermost: sees host names
 //	fs = rules.TranslateIDs(fs, uids, gids)
+//	fs = rules.Restrict(fs, restrictions)   // sees the guest's names
 //	fs = rules.ReadOnly(fs)                 // outermost: nothing passes it
+//
+// What the file system behind may be beside that ([vfs.Counter], [vfs.Backer],
+// [vfs.Tolerant]), a rule is too. Files have no backing where a rule is to see what is
+// written to them.
 //
 // # Trust
 //

@@ -24,11 +24,11 @@ func TranslateIDs(fs vfs.FileSystem, uids, gids *IDMap) vfs.FileSystem {
 	if uids.Empty() && gids.Empty() {
 		return fs
 	}
-	return &idFS{FileSystem: fs, uids: uids, gids: gids}
+	return &idFS{layer: layer{fs}, uids: uids, gids: gids}
 }
 
 type idFS struct {
-	vfs.FileSystem
+	layer
 	uids, gids *IDMap
 }
 

@@ -16,22 +16,28 @@ import (
 //
 // Reading may still change access times on the host: for these the host's own
 // mount, or its noatime option, is the place.
-func ReadOnly(fs vfs.FileSystem) vfs.FileSystem { return &readOnly{fs} }
+func ReadOnly(fs vfs.FileSystem) vfs.FileSystem { return &readOnly{layer{fs}} }
 
-type readOnly struct{ vfs.FileSystem }
+type readOnly struct{ layer }
 
-// scratch is what the calls behind one call put their answers in.
+// scratch is what the calls behind one call put their arguments and answers in.
 type scratch struct {
 	entry vfs.Entry
 	attr  vfs.AttrOut
+	set   vfs.SetAttr
 }
 
 var scratches = sync.Pool{New: func() any { return new(scratch) }}
 
-// Init agrees to nothing that is about collecting changes in the guest: it would
-// tell a program that all is well and learn otherwise later.
-func (fs *readOnly) Init(offered vfs.Features) (vfs.Features, syscall.Errno) {
-	return fs.FileSystem.Init(offered &^ vfs.FeatWriteback)
+// Tolerates implements [vfs.Tolerant]. Without changes, two more features make no
+// difference: an open that truncates is refused as any that is for writing, and there
+// is no changed file that keeps its set-ID bits.
+//
+// FeatWriteback is not one of them. There are no writes to collect, but with it a guest
+// takes its own word for the size and times of files, which the host may change. So it
+// is for the file system behind to want.
+func (fs *readOnly) Tolerates() vfs.Features {
+	return fs.layer.Tolerates() | vfs.FeatAtomicTrunc | vfs.FeatKillPriv
 }
 
 func (fs *readOnly) Setattr(*vfs.Request, vfs.NodeID, vfs.Handle, *vfs.SetAttr, *vfs.AttrOut) syscall.Errno {

@@ -237,8 +237,14 @@ func TestReadOnlyHandles(t *testing.T) {
 	if len(s.calls) != 0 {
 		t.Errorf("the file system behind saw %v", s.calls)
 	}
-	if f := begin(t, fs); f.Has(vfs.FeatWriteback) || !f.Has(vfs.FeatReaddirplus) {
-		t.Errorf("agreed to %#x", f)
+}
+
+// TestReadOnlyFeatures: what is wanted is for the file system behind to say.
+func TestReadOnlyFeatures(t *testing.T) {
+	for _, wants := range []vfs.Features{0, vfs.FeatWriteback | vfs.FeatIDMap, vfs.FeatKillPriv, everything} {
+		if got := begin(t, ReadOnly(&optional{wants: wants})); got != wants {
+			t.Errorf("%#x is agreed to, want %#x", got, wants)
+		}
 	}
 }
 

@@ -17,6 +17,7 @@ type spy struct {
 	names  []string
 	nodes  []vfs.NodeID // whose attributes were used
 	owner  [2]uint32    // of all attributes
+	mode   uint32       // of all attributes; 0 is that of a file
 	answer func(call string, r *vfs.Request) syscall.Errno
 }
 
@@ -35,7 +36,11 @@ func (s *spy) called(call string, r *vfs.Request) syscall.Errno {
 }
 
 func (s *spy) attr() vfs.Attr {
-	return vfs.Attr{Mode: unix.S_IFREG | 0o644, UID: s.owner[0], GID: s.owner[1]}
+	mode := s.mode
+	if mode == 0 {
+		mode = unix.S_IFREG | 0o644
+	}
+	return vfs.Attr{Mode: mode, UID: s.owner[0], GID: s.owner[1]}
 }
 
 func (s *spy) Init(f vfs.Features) (vfs.Features, syscall.Errno) { return f, 0 }
@@ -51,7 +56,8 @@ func (s *spy) Getattr(r *vfs.Request, _ vfs.NodeID, _ vfs.Handle, out *vfs.AttrO
 	return s.called("Getattr", r)
 }
 
-func (s *spy) Setattr(r *vfs.Request, _ vfs.NodeID, _ vfs.Handle, in *vfs.SetAttr, out *vfs.AttrOut) syscall.Errno {
+func (s *spy) Setattr(r *vfs.Request, node vfs.NodeID, _ vfs.Handle, in *vfs.SetAttr, out *vfs.AttrOut) syscall.Errno {
+	s.nodes = append(s.nodes, node)
 	s.set, out.Attr = *in, s.attr()
 	return s.called("Setattr", r)
 }

@@ -27,7 +27,7 @@ func MapXattrs(fs vfs.FileSystem, m *XattrMap) vfs.FileSystem {
 	if m == nil {
 		return fs
 	}
-	x := &xattrFS{FileSystem: fs, m: m}
+	x := &xattrFS{layer: layer{fs}, m: m}
 	if m.capability != nil {
 		return &capabilityFS{x}
 	}
@@ -35,7 +35,7 @@ func MapXattrs(fs vfs.FileSystem, m *XattrMap) vfs.FileSystem {
 }
 
 type xattrFS struct {
-	vfs.FileSystem
+	layer
 	m    *XattrMap
 	acls atomic.Bool // were agreed on in Init
 }

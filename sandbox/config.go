@@ -66,6 +66,10 @@ type Config struct {
 	// system call, a capability and the renunciation of Landlock's path rules.
 	FileHandles bool
 
+	// MemoryFiles says that the process makes files in memory, and TCPServer that it
+	// serves connections of a listening TCP socket that it has. Both need system calls.
+	MemoryFiles, TCPServer bool
+
 	// UIDMap and GIDMap are for ModeNamespace: the maps of a user namespace.
 	// Without both, a process that may make the other namespaces gets no user
 	// namespace, and one that may not gets one in which its own ids exist or, if it has
@@ -73,10 +77,11 @@ type Config struct {
 	// If 0 is mapped, the process that serves takes that id.
 	UIDMap, GIDMap []IDMap
 
-	// Cleanup is a directory, such as the socket's, in which files may still be removed
-	// where Landlock would forbid it; nil is none. The inner process of
-	// ModeNamespace has no use for it.
-	Cleanup *os.File
+	// Removals are directories, such as that of the socket, in which files may still be
+	// removed where Landlock would forbid it, and Later ones that shares may come
+	// from which another process hands over as descriptors while this one serves.
+	// Neither gives a way to these directories that the process has not otherwise.
+	Removals, Later []*os.File
 
 	// Keep is the capabilities that remain; see [ServerCaps].
 	Keep    Caps

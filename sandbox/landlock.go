@@ -58,8 +58,11 @@ func applyLandlock(cfg *Config) (desc string, err error) {
 			}
 			share = append(share, rule)
 		}
-		if cfg.Cleanup != nil {
-			share = append(share, cleanupRule(cfg))
+		for _, dir := range cfg.Removals {
+			share = append(share, landlock.PathAccess(ll.AccessFSRemoveFile, cfg.pathOf(dir)))
+		}
+		for _, dir := range cfg.Later {
+			share = append(share, landlock.PathAccess(readFile|readDir|writeFile|writeDir, cfg.pathOf(dir)))
 		}
 		refused = append(refused, "files outside the share")
 	}
@@ -127,12 +130,12 @@ func shareRule(cfg *Config, i int) (landlock.Rule, error) {
 	return landlock.PathAccess(rights, path), nil
 }
 
-// cleanupRule allows to remove files in a directory outside the share. By its descriptor
-// it has a name in each mode; see [Enter] for the working directory.
-func cleanupRule(cfg *Config) landlock.Rule {
-	path := strconv.Itoa(int(cfg.Cleanup.Fd()))
+// pathOf is a path by which an open file can be opened again in each mode; see [Enter] for
+// the working directory.
+func (cfg *Config) pathOf(f *os.File) string {
+	path := strconv.Itoa(int(f.Fd()))
 	if cfg.Mode == ModeNone {
 		path = "/proc/self/fd/" + path
 	}
-	return landlock.PathAccess(ll.AccessFSRemoveFile, path)
+	return path
 }

@@ -28,7 +28,7 @@ func callGroups(cfg *Config, pid int) []callGroup {
 		plain: []uint32{
 			unix.SYS_READ, unix.SYS_WRITE, unix.SYS_READV, unix.SYS_WRITEV, unix.SYS_PREAD64, unix.SYS_PWRITE64,
 			unix.SYS_PREADV2, unix.SYS_PWRITEV2, unix.SYS_COPY_FILE_RANGE, unix.SYS_LSEEK, unix.SYS_FALLOCATE,
-			unix.SYS_FTRUNCATE, unix.SYS_FSYNC, unix.SYS_FDATASYNC, unix.SYS_SYNCFS,
+			unix.SYS_FTRUNCATE, unix.SYS_FSYNC, unix.SYS_FDATASYNC, unix.SYS_SYNCFS, unix.SYS_SYNC_FILE_RANGE, unix.SYS_FADVISE64,
 		},
 	}, {
 		why: "opening, and what files are like",
@@ -62,7 +62,7 @@ func callGroups(cfg *Config, pid int) []callGroup {
 		plain: []uint32{unix.SYS_FLOCK},
 		checked: map[uint32]rule{
 			unix.SYS_FCNTL: {commandIs(1, unix.F_DUPFD_CLOEXEC, unix.F_GETFD, unix.F_SETFD, unix.F_GETFL, unix.F_SETFL,
-				unix.F_OFD_GETLK, unix.F_OFD_SETLK, unix.F_OFD_SETLKW)},
+				unix.F_OFD_GETLK, unix.F_OFD_SETLK, unix.F_OFD_SETLKW, unix.F_ADD_SEALS)},
 		},
 	}, {
 		why: "inode flags, the only commands that package passthrough hands on",
@@ -116,6 +116,21 @@ func callGroups(cfg *Config, pid int) []callGroup {
 		groups = append(groups, callGroup{
 			why:   "nodes that are held by handle",
 			plain: []uint32{unix.SYS_OPEN_BY_HANDLE_AT},
+		})
+	}
+	if cfg.MemoryFiles {
+		groups = append(groups, callGroup{
+			why:   "data in memory, which is never a program",
+			plain: []uint32{unix.SYS_MEMFD_CREATE},
+		})
+	}
+	if cfg.TCPServer {
+		groups = append(groups, callGroup{
+			why: "connections of a listening TCP socket that exists",
+			checked: map[uint32]rule{
+				unix.SYS_SETSOCKOPT: {commandIs(1, unix.IPPROTO_TCP, unix.SOL_SOCKET), commandIs(2, unix.TCP_NODELAY,
+					unix.TCP_KEEPIDLE, unix.TCP_KEEPINTVL, unix.TCP_KEEPCNT, unix.SO_KEEPALIVE)},
+			},
 		})
 	}
 	return groups

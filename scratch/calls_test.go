@@ -372,7 +372,7 @@ func TestAccess(t *testing.T) {
 	if errno := fs.Create(&vfs.Request{UID: 11}, vfs.Root, name("f"), unix.O_RDWR, 0, &e, &o); errno != syscall.ESTALE {
 		t.Errorf("Create of another's file: %v, want ESTALE", errno)
 	}
-	if s := fs.Stats(); s.Nodes != 2 || s.Handles != 1 {
+	if s := fs.Counts(); s.Nodes != 2 || s.Handles != 1 {
 		t.Errorf("a refused Create leaves %+v", s)
 	}
 }

@@ -37,8 +37,8 @@ func TestConformance(t *testing.T) {
 				return vfstest.Subject{
 					FS: likeTmpfs{fs}, Twin: tempDir(t), Lacks: vfstest.NoLocks | vfstest.NoIoctl,
 					Stats: func() (nodes, handles, fds int) {
-						s := fs.Stats()
-						return s.Nodes, s.Handles, s.FDs
+						c := fs.Counts()
+						return int(c.Nodes), int(c.Handles), int(c.Descriptors)
 					},
 				}
 			})

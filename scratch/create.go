@@ -150,20 +150,6 @@ func (fs *FS) Symlink(r *vfs.Request, parent vfs.NodeID, name vfs.Name, target [
 	return fs.make(r, parent, name, n, out)
 }
 
-// openErrno is what opening a file that is none answers: what open(2) does, or
-// EBADF where that would open a pipe or a device.
-func openErrno(typ uint32) syscall.Errno {
-	switch typ {
-	case unix.S_IFREG:
-		return 0
-	case unix.S_IFDIR:
-		return syscall.EISDIR
-	case unix.S_IFLNK:
-		return syscall.ELOOP
-	}
-	return syscall.EBADF
-}
-
 // fileFlags are those of all open files.
 const fileFlags = vfs.OpenKeepCache | vfs.OpenNoFlush
 
@@ -177,7 +163,7 @@ func (fs *FS) Open(_ *vfs.Request, id vfs.NodeID, flags uint32, kill bool, out *
 }
 
 func (fs *FS) openFile(n *node, flags uint32, kill bool, out *vfs.Opened) syscall.Errno {
-	if errno := openErrno(n.typ); errno != 0 {
+	if errno := vfs.OpenErrno(n.typ); errno != 0 {
 		return errno
 	}
 	h, errno := fs.openNode(n, kindFile, flags)
@@ -231,7 +217,7 @@ func (fs *FS) Create(r *vfs.Request, parent vfs.NodeID, name vfs.Name, flags, mo
 // groups that came with the call may not be all of the caller's, a refusal is
 // ESTALE: the guest then looks the name up and checks for itself.
 func (fs *FS) openExisting(r *vfs.Request, n *node, flags uint32, out *vfs.Entry, opened *vfs.Opened) syscall.Errno {
-	if errno := openErrno(n.typ); errno != 0 {
+	if errno := vfs.OpenErrno(n.typ); errno != 0 {
 		return errno
 	}
 	mask := [...]uint32{

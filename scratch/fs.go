@@ -17,6 +17,10 @@ const wishes = vfs.FeatReaddirplus | vfs.FeatReaddirplusAuto | vfs.FeatParallelD
 	vfs.FeatAtomicTrunc | vfs.FeatDontMask | vfs.FeatKillPriv | vfs.FeatSetxattrExt | vfs.FeatSecurityContext |
 	vfs.FeatSuppGroups | vfs.FeatAsyncDIO | vfs.FeatDirectIOMmap | vfs.FeatIDMap
 
+// tolerated is what a space can do with and does not want. A guest that collects writes
+// finds out that there is no room when it is too late for the program that wrote.
+const tolerated = vfs.FeatWriteback
+
 // FS is a scratch space as a [vfs.FileSystem].
 type FS struct {
 	store store
@@ -29,6 +33,9 @@ type FS struct {
 	live    atomic.Int64 // nodes with references, without the root
 
 	features atomic.Uint64
+	// writeback says that the guest may be collecting writes. It was offered; what
+	// is tolerated is not told apart from what is on.
+	writeback atomic.Bool
 
 	maxMeta uint64
 	meta    atomic.Uint64 // bytes of metadata
@@ -36,7 +43,11 @@ type FS struct {
 	bufs chan *listBuf // that no listing uses
 }
 
-var _ vfs.FileSystem = (*FS)(nil)
+var (
+	_ vfs.FileSystem = (*FS)(nil)
+	_ vfs.Counter    = (*FS)(nil)
+	_ vfs.Tolerant   = (*FS)(nil)
+)
 
 // Close ends the session and gives back all memory. No call may be under way, nor
 // come later.
@@ -45,12 +56,8 @@ func (fs *FS) Close() error {
 	return fs.store.close()
 }
 
-// Stats says what a space holds at the moment.
+// Stats says what is in a space at the moment.
 type Stats struct {
-	Nodes   int // that the guest has references to, and the root
-	Handles int // open files and directories
-	FDs     int // descriptors of the host: one
-
 	Files    int    // nodes that exist, with or without references and names
 	Pages    uint64 // pages of 4 KiB that files have, written or only reserved
 	Bytes    uint64 // the same in bytes
@@ -61,13 +68,23 @@ type Stats struct {
 func (fs *FS) Stats() Stats {
 	pages := uint64(fs.store.inUse())
 	return Stats{
-		Nodes:    int(fs.live.Load()) + 1,
-		Handles:  int(fs.handles.count.Load()),
-		FDs:      1,
 		Files:    int(fs.nodes.inUse()),
 		Pages:    pages,
 		Bytes:    pages * pageSize,
 		Metadata: fs.meta.Load(),
+	}
+}
+
+// Counts implements [vfs.Counter]. The bytes are those that [Options] limits: of data,
+// also where they are only reserved, and of metadata. The descriptor is that of the
+// data file.
+func (fs *FS) Counts() vfs.Counts {
+	s := fs.Stats()
+	return vfs.Counts{
+		Nodes:       uint64(fs.live.Load()) + 1,
+		Handles:     uint64(fs.handles.count.Load()),
+		Descriptors: 1,
+		Bytes:       s.Bytes + s.Metadata,
 	}
 }
 
@@ -91,14 +108,19 @@ func (fs *FS) Init(offered vfs.Features) (vfs.Features, syscall.Errno) {
 	fs.Destroy()
 	agreed := offered & wishes
 	fs.features.Store(uint64(agreed))
+	fs.writeback.Store(offered.Has(vfs.FeatWriteback))
 	return agreed, 0
 }
+
+// Tolerates implements [vfs.Tolerant].
+func (fs *FS) Tolerates() vfs.Features { return tolerated }
 
 // Destroy implements [vfs.FileSystem]. Files that have names stay.
 func (fs *FS) Destroy() {
 	fs.handles.clear(fs)
 	fs.forgetAll()
 	fs.features.Store(0)
+	fs.writeback.Store(false)
 }
 
 // agreed tells whether a feature was agreed with the guest.

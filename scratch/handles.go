@@ -34,7 +34,7 @@ type openFile struct {
 	handle vfs.Handle
 	node   *node
 	kind   handleKind
-	access uint32        // O_ACCMODE of the open
+	access uint32        // O_ACCMODE bits: what it is good for
 	end    atomic.Uint64 // of a directory: where its listing ends
 }
 
@@ -161,7 +161,11 @@ func (fs *FS) openNode(n *node, kind handleKind, flags uint32) (vfs.Handle, sysc
 	}
 	n.opens++
 	n.mu.Unlock()
-	o := &openFile{node: n, kind: kind, access: flags & unix.O_ACCMODE}
+	access := flags & unix.O_ACCMODE
+	if access == unix.O_WRONLY && fs.writeback.Load() {
+		access = unix.O_RDWR // the guest reads the rest of a page it writes to
+	}
+	o := &openFile{node: n, kind: kind, access: access}
 	if errno := fs.handles.add(o); errno != 0 {
 		fs.closed(n)
 		return 0, errno

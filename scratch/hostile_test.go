@@ -296,7 +296,7 @@ func TestHandlesAreBounded(t *testing.T) {
 		t.Errorf("%d handles are open, want %d", opened, maxHandles)
 	}
 	fs.Destroy()
-	if s := fs.Stats(); s.Handles != 0 || s.Nodes != 1 {
+	if s := fs.Counts(); s.Handles != 0 || s.Nodes != 1 {
 		t.Errorf("after Destroy: %+v", s)
 	}
 }

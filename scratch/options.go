@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"os"
 
 	"golang.org/x/sys/unix"
 )
@@ -38,6 +39,9 @@ type Options struct {
 	// and may run out of space before Size is reached. "" is memory, which may be
 	// swapped out.
 	Dir string
+	// File is a file that OpenData has made, in place of one in Dir. It is New's,
+	// which closes it after an error too.
+	File *os.File
 	// UID, GID and Mode are those of the root directory. Mode 0 is 0700.
 	UID, GID uint32
 	Mode     uint32
@@ -79,13 +83,16 @@ func (o Options) withDefaults() (Options, error) {
 func New(o Options) (*FS, error) {
 	o, err := o.withDefaults()
 	if err != nil {
+		if o.File != nil {
+			o.File.Close()
+		}
 		return nil, err
 	}
 	fs := &FS{
 		maxMeta: o.MaxMetadata,
 		bufs:    make(chan *listBuf, idleBufs),
 	}
-	if err := fs.store.open(o.Dir, uint32(o.Size/pageSize), o.Logger); err != nil {
+	if err := fs.store.open(&o); err != nil {
 		return nil, err
 	}
 	fs.nodes.init(uint32(o.MaxNodes))

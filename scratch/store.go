@@ -42,16 +42,21 @@ type store struct {
 	bits bitmap
 }
 
-// open makes the data file for limit pages, in dir or in memory.
-func (s *store) open(dir string, limit uint32, log *slog.Logger) error {
+// open makes the data file and the bitmap.
+func (s *store) open(o *Options) error {
+	limit := uint32(o.Size / pageSize)
 	places := (limit*spread + wordBits - 1) &^ (wordBits - 1)
-	s.limit, s.log = limit, log
+	s.limit, s.log = limit, o.Logger
 	s.zeroAt = int64(places) << pageShift
 	var err error
-	if dir == "" {
+	switch {
+	case o.File != nil:
+		s.fd, err = dup(o.File)
+		o.File.Close()
+	case o.Dir != "":
+		s.fd, err = openUnnamed(o.Dir)
+	default:
 		s.fd, err = openMemory()
-	} else {
-		s.fd, err = openUnnamed(dir)
 	}
 	if err != nil {
 		return fmt.Errorf("scratch: %w", err)
@@ -64,10 +69,19 @@ func (s *store) open(dir string, limit uint32, log *slog.Logger) error {
 	}
 	if errno := oslib.Fallocate(s.fd, punch, 0, pageSize); errno != 0 {
 		s.close()
-		return fmt.Errorf("scratch: the file system of %q cannot punch holes: %w", dir, errno)
+		return fmt.Errorf("scratch: the file system of %q cannot punch holes: %w", o.Dir, errno)
 	}
 	s.bits.init(places)
 	return nil
+}
+
+// dup returns a descriptor of f that is our own.
+func dup(f *os.File) (int, error) {
+	fd, errno := oslib.Dup(int(f.Fd()))
+	if errno != 0 {
+		return -1, fmt.Errorf("the data file: %w", errno)
+	}
+	return fd, nil
 }
 
 func openMemory() (int, error) {
@@ -80,6 +94,17 @@ func openMemory() (int, error) {
 		return -1, fmt.Errorf("memfd_create: %w", errno)
 	}
 	return fd, nil
+}
+
+// OpenData makes the data file of a space in a directory of the host, for a process
+// that cannot reach that directory itself. It has no name; all that can be left of it, by
+// a crash while it is made, is an empty directory.
+func OpenData(dir string) (*os.File, error) {
+	fd, err := openUnnamed(dir)
+	if err != nil {
+		return nil, fmt.Errorf("scratch: %w", err)
+	}
+	return os.NewFile(uintptr(fd), "scratch data"), nil
 }
 
 // openUnnamed makes a file in dir that has no name and can be given none. All that

@@ -172,7 +172,7 @@ func TestStress(t *testing.T) {
 	}
 	wg.Wait()
 	checkSound(t, fs)
-	if s := fs.Stats(); s.Nodes != 1 || s.Handles != 0 {
+	if s := fs.Counts(); s.Nodes != 1 || s.Handles != 0 {
 		t.Errorf("at rest: %+v", s)
 	}
 }
@@ -208,7 +208,7 @@ func TestSessionsUnderLoad(t *testing.T) {
 	resets.Wait()
 	fs.Init(wishes)
 	checkSound(t, fs)
-	if s := fs.Stats(); s.Nodes != 1 || s.Handles != 0 {
+	if s := fs.Counts(); s.Nodes != 1 || s.Handles != 0 {
 		t.Errorf("after the last reset: %+v", s)
 	}
 }

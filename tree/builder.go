@@ -15,7 +15,7 @@ import (
 
 // builder makes a new table out of the present one, which guests go on to use
 // until commit. FS.mu and FS.forgets are held from the beginning to commit or
-// abort, so a reference that a walk took cannot be given back before it is pinned.
+// abort.
 type builder struct {
 	fs   *FS
 	dirs map[vfs.NodeID]*dir
@@ -42,10 +42,24 @@ func (fs *FS) newBuilder(fromScratch bool) *builder {
 func (b *builder) commit() {
 	var t *table
 	if len(b.dirs) != 0 {
-		t = &table{dirs: b.dirs}
+		t = newTable(b.dirs)
 	}
 	b.fs.table.Store(t)
 	b.drop(b.stale, b.unmade)
+	for _, node := range b.fresh {
+		if b.fs.lost(node) {
+			b.fs.attachAll()
+			return
+		}
+	}
+}
+
+// lost tells whether a directory is there no more that was to be pinned: a guest has
+// given back too many references to it before the pin was in the table. From then
+// on it cannot.
+func (fs *FS) lost(node vfs.NodeID) bool {
+	var a vfs.AttrOut
+	return fs.childOf(node).Getattr(&vfs.Request{}, node&vfs.MaxNodeID, vfs.NoHandle, &a) == syscall.ESTALE
 }
 
 // abort gives back what the builder took.
@@ -84,8 +98,7 @@ func (fs *FS) checkPins() {
 		return
 	}
 	for node, d := range t.dirs {
-		var a vfs.AttrOut
-		if d.pin != nil && fs.childOf(node).Getattr(&vfs.Request{}, node&vfs.MaxNodeID, vfs.NoHandle, &a) == syscall.ESTALE {
+		if d.pin != nil && fs.lost(node) {
 			fs.attachAll()
 			return
 		}
@@ -95,6 +108,7 @@ func (fs *FS) checkPins() {
 // attachAll attaches all mounts anew. Their directories may be others by that.
 func (fs *FS) attachAll() {
 	b := fs.newBuilder(false)
+	b.reveal(func(*hidden) bool { return true })
 	list := fs.inside("/")
 	for _, m := range slices.Backward(list) {
 		b.detach(m.at)
@@ -102,13 +116,14 @@ func (fs *FS) attachAll() {
 	for _, m := range list {
 		b.mustAttach(m)
 	}
+	b.hideAgain()
 	b.commit()
 }
 
 // mustAttach attaches a mount that was attached before. That it lies in a mount that
 // is no directory was ruled out then, and what is in the way is covered.
 func (b *builder) mustAttach(m *mount) {
-	if err := b.attach(m, false); err != nil {
+	if err := b.attach(m, walkOver); err != nil {
 		panic(err)
 	}
 }
@@ -160,46 +175,75 @@ func (fs *FS) inside(p string) []*mount {
 	return list
 }
 
+// walking says what becomes of directories on a way that are not there.
+type walking uint8
+
+const (
+	walkStrict walking = iota // they are made, unless something is in the way
+	walkOver                  // they are made, and cover what is in the way
+	walkThere                 // they are an error
+)
+
 // attach walks to the place of a mount and attaches it there; the mounts that it
-// lies in are attached already. What is in the way is an error if strict is set,
-// and is covered otherwise.
-func (b *builder) attach(m *mount, strict bool) error {
-	above := b.fs.above(m.path)
+// lies in are attached already.
+func (b *builder) attach(m *mount, how walking) error {
+	at, name, err := b.walk(m.path, how)
+	if err != nil {
+		return err
+	}
+	m.at = &attachment{name: name, node: m.root(), m: m, ino: m.ino, typ: m.typ}
+	if d := b.dirs[at.node]; d != nil && d.names[name] != nil && !d.names[name].hidden {
+		// Mounts go with a directory that is renamed, so this one may be known by
+		// the path of another.
+		b.leave(at)
+		if how == walkOver {
+			b.fs.log.Warn("a mount cannot be seen, as another is in its place", "mount", m.path)
+			return nil
+		}
+		return &PathError{Op: "mount", Path: m.path, Err: syscall.EBUSY, Why: "another mount was moved there"}
+	}
+	b.add(at, m.at)
+	return nil
+}
+
+// walk goes to the directory that a path is in, and returns its last name too.
+func (b *builder) walk(p string, how walking) (place, string, error) {
+	above := b.fs.above(p)
 	at := place{node: vfs.Root}
 	if above != "" {
 		up := b.fs.mounts[above]
 		if !up.isDir() {
-			return &PathError{Op: "mount", Path: m.path, Err: syscall.ENOTDIR, Why: "what is mounted at " + above + " is not a directory"}
+			return place{}, "", &PathError{Op: "mount", Path: p, Err: syscall.ENOTDIR, Why: "what is mounted at " + above + " is not a directory"}
 		}
 		at.node = up.root()
 	}
-	names := strings.Split(strings.TrimPrefix(strings.TrimPrefix(m.path, above), "/"), "/")
+	names := strings.Split(strings.TrimPrefix(strings.TrimPrefix(p, above), "/"), "/")
 	last := len(names) - 1
 	for i, name := range names[:last] {
 		next, errno := b.step(at, name)
-		if errno != 0 && errno != syscall.ENOENT {
-			covered := strings.TrimSuffix(m.path, "/"+strings.Join(names[i+1:], "/"))
-			if strict {
+		if errno != 0 && (errno != syscall.ENOENT || how == walkThere) {
+			covered := strings.TrimSuffix(p, "/"+strings.Join(names[i+1:], "/"))
+			if how != walkOver {
 				b.leave(at)
-				return &PathError{Op: "mount", Path: m.path, Err: errno, Why: fmt.Sprintf("%s cannot be gone through", covered)}
+				return place{}, "", &PathError{Op: "mount", Path: p, Err: errno, Why: fmt.Sprintf("%s cannot be gone through", covered)}
 			}
 			b.fs.log.Warn("a mount needs a directory where there is none; one takes the place of what is there",
-				"mount", m.path, "place", covered, "error", errno)
+				"mount", p, "place", covered, "error", errno)
 		}
 		if errno != 0 {
 			next = b.makeSynth(at, name)
 		}
 		at = next
 	}
-	m.at = &attachment{name: names[last], node: m.root(), m: m, ino: m.ino, typ: m.typ}
-	b.add(at, m.at)
-	return nil
+	return at, names[last], nil
 }
 
 // step goes to a directory. It gives back what at holds, unless it fails.
 func (b *builder) step(at place, name string) (place, syscall.Errno) {
 	if d := b.dirs[at.node]; d != nil {
-		if a := d.names[name]; a != nil {
+		if a := d.names[name]; a != nil && a.hidden {
+			return place{}, syscall.ENOENT
+		} else if a != nil {
 			b.leave(at)
 			return place{node: a.node}, 0
 		}
@@ -238,13 +282,17 @@ func (b *builder) makeSynth(at place, name string) place {
 	return place{node: node}
 }
 
-// add attaches a in a directory, and takes over what at holds.
+// add attaches a in a directory, where it may take the place of a hidden name, and
+// takes over what at holds.
 func (b *builder) add(at place, a *attachment) {
 	a.dir, a.bytes = at.node, []byte(a.name)
 	d := b.dirs[at.node]
 	switch {
 	case d != nil:
 		b.leave(at)
+		if h := d.names[a.name]; h != nil && h.hidden {
+			d = d.without(h)
+		}
 	case at.held:
 		d = &dir{pin: new(pin)}
 		b.fresh[d.pin] = at.node
@@ -257,7 +305,7 @@ func (b *builder) add(at place, a *attachment) {
 // detach undoes attach, and removes the synthetic directories that are empty by
 // that.
 func (b *builder) detach(a *attachment) {
-	for a != nil {
+	for b.isAttached(a) {
 		d := b.dirs[a.dir].without(a)
 		if len(d.names) != 0 {
 			b.dirs[a.dir] = d

@@ -2,6 +2,7 @@ package tree
 
 import (
 	"fmt"
+	"maps"
 	"path"
 	"reflect"
 	"slices"
@@ -49,10 +50,16 @@ func checkPath(p string) string {
 // is unmounted, child is used by the tree alone.
 //
 // Errors are a [*PathError] with EINVAL (the path, or child is a tree), EBUSY
-// (the path or child is mounted already), ENOTDIR (a file is in the way), ENOSPC
+// (the path or child is mounted already, or a guest has moved another mount to the
+// path), ENOTDIR (a file is in the way), ENOSPC
 // ([MaxMounts]), EPROTO (child cannot do with the features of the session), or
 // what child itself answers.
 func (fs *FS) Mount(p string, child vfs.FileSystem) error {
+	return fs.MountWith(p, child, MountOptions{})
+}
+
+// MountWith is Mount with options.
+func (fs *FS) MountWith(p string, child vfs.FileSystem, options MountOptions) error {
 	fail := func(errno syscall.Errno, format string, args ...any) error {
 		return &PathError{Op: "mount", Path: p, Err: errno, Why: fmt.Sprintf(format, args...)}
 	}
@@ -80,7 +87,8 @@ func (fs *FS) Mount(p string, child vfs.FileSystem) error {
 			return fail(syscall.ENOSPC, "there are %d mounts, some of which may be removed but in use by the guest", MaxMounts)
 		}
 	}
-	m := newMount(p, child, index)
+	m := fs.newMount(p, child, index)
+	m.options = options
 	err := fs.enlist(m)
 	if err == nil {
 		err = fs.place(m)
@@ -151,6 +159,7 @@ func (fs *FS) place(m *mount) error {
 	}
 	was := make([]*attachment, len(inside))
 	b := fs.newBuilder(false)
+	b.reveal(func(h *hidden) bool { return lies(h.path, m.path) && (m.path == "/" || fs.above(h.path) == m.path) })
 	for i := len(inside) - 1; i >= 0; i-- {
 		was[i] = inside[i].at
 		b.detach(was[i])
@@ -160,14 +169,16 @@ func (fs *FS) place(m *mount) error {
 		fs.setRoot(m)
 	} else {
 		fs.setSlot(m.index(), m)
-		err = b.attach(m, true)
+		err = b.attach(m, walkStrict)
 	}
 	for _, in := range inside {
 		if err == nil {
-			err = b.attach(in, true)
+			err = b.attach(in, walkStrict)
 		}
 	}
 	if err == nil {
+		delete(fs.hidden, m.path)
+		b.hideAgain()
 		b.commit()
 		return nil
 	}
@@ -190,18 +201,22 @@ func (fs *FS) place(m *mount) error {
 // the owner may close that. Nodes and handles that the guest has are ESTALE from then
 // on.
 //
+// If a guest has removed the name (see [MountOptions]), Unmount ends what is left of
+// the mount in the same way, and what it covered is seen again.
+//
 // Errors are a [*PathError] with EINVAL (nothing is mounted there) or EBUSY (there
 // are mounts inside, or it is "/", which stays).
 func (fs *FS) Unmount(p string) error {
 	fs.mu.Lock()
 	m := fs.mounts[p]
+	lingering := fs.lingering(p)
 	var why string
 	errno := syscall.EBUSY
-	if m == nil {
+	if m == nil && fs.hidden[p] == nil && len(lingering) == 0 {
 		errno, why = syscall.EINVAL, "nothing is mounted there"
 	} else if p == "/" {
 		why = "the mount at / stays as long as the tree"
-	} else if inside := fs.inside(p); len(inside) != 0 {
+	} else if inside := fs.inside(p); m != nil && len(inside) != 0 {
 		why = "there is a mount inside, at " + inside[0].path
 	}
 	if why != "" {
@@ -210,21 +225,38 @@ func (fs *FS) Unmount(p string) error {
 	}
 	fs.forgets.Lock()
 	b := fs.newBuilder(false)
-	b.detach(m.at)
+	if m != nil {
+		b.reveal(func(h *hidden) bool { return h.above == p })
+		maps.DeleteFunc(fs.hidden, func(_ string, h *hidden) bool { return h.above == p })
+		b.detach(m.at)
+		delete(fs.mounts, p)
+		fs.gone[m] = struct{}{}
+		lingering = []*mount{m}
+	} else {
+		b.reveal(func(h *hidden) bool { return h.path == p })
+		delete(fs.hidden, p)
+	}
+	b.hideAgain()
 	b.commit()
 	fs.forgets.Unlock()
-	delete(fs.mounts, p)
-	fs.gone[m] = struct{}{}
+	for _, m := range lingering {
+		m.ending = true
+	}
 	fs.mu.Unlock()
-
-	m.end()
-	m.child.Destroy()
-
-	fs.mu.Lock()
-	m.dead.Store(true)
-	fs.reapLocked(m)
-	fs.mu.Unlock()
+	for _, m := range lingering {
+		fs.finish(m)
+	}
 	return nil
+}
+
+// lingering are the mounts whose name at a path was removed and that are not over.
+func (fs *FS) lingering(p string) (list []*mount) {
+	for m := range fs.gone {
+		if m.path == p && m.lingers() {
+			list = append(list, m)
+		}
+	}
+	return list
 }
 
 // reap frees the index of a dead mount to which the guest has no references.
@@ -277,12 +309,12 @@ func (fs *FS) setSlot(i int, m *mount) {
 // takes it away again for nil. Nothing is attached.
 func (fs *FS) setRoot(m *mount) {
 	if m == nil {
-		fs.synthMount = newMount("", fs.synth, 0)
+		fs.synthMount = fs.newMount("", fs.synth, 0)
 		fs.root = fs.synthMount
 		fs.setSlot(synthIndex, nil)
 		return
 	}
-	fs.synthMount = newMount("", fs.synth, synthIndex)
+	fs.synthMount = fs.newMount("", fs.synth, synthIndex)
 	fs.root = m
 	fs.setSlot(synthIndex, fs.synthMount)
 }

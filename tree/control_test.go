@@ -306,3 +306,25 @@ func TestMounts(t *testing.T) {
 		t.Errorf("a node at / is %#x", f.Node)
 	}
 }
+
+// TestMountOverMoved mounts at a path that a guest has moved another mount, or the way to
+// one, to: on Linux it would lie on top, here it is refused.
+func TestMountOverMoved(t *testing.T) {
+	fs := newTree(t)
+	mounted(t, fs, "/", dirOf(t, "a/x"))
+	mounted(t, fs, "/a/m", dirOf(t, "in"))
+	mounted(t, fs, "/a/s/m", dirOf(t, "deep"))
+	begin(t, fs)
+	want(t, "rename", fs.Rename(&root, vfs.Root, name("a"), vfs.Root, name("b"), 0), 0)
+	wantErr(t, fs.Mount("/b/m", dirOf(t)), syscall.EBUSY, "moved")
+	wantErr(t, fs.Mount("/b/s", dirOf(t)), syscall.EBUSY, "moved")
+	mounted(t, fs, "/b/s/n", dirOf(t, "other"))
+	if got := names(t, fs, "/b") + ", " + names(t, fs, "/b/s") + ", " + names(t, fs, "/b/m"); got != "m s x, m n, in" {
+		t.Errorf("there is %q", got)
+	}
+	unmounted(t, fs, "/a/m")
+	unmounted(t, fs, "/a/s/m")
+	if got := names(t, fs, "/b") + ", " + names(t, fs, "/b/s"); got != "s x, n" {
+		t.Errorf("in the end there is %q", got)
+	}
+}

@@ -11,12 +11,13 @@ import (
 // come the names of mounts. Their positions must not be among the file system's,
 // which may have any 64 bits, nor have the top bit, as a guest's seekdir(3) takes
 // no negative ones. tailBase | number is free on ext4, whose hashes end below
-// 0x7fffffff_00000000 but for its end of a directory, 0x7fffffff_ffffffff, and on
-// file systems that count (tmpfs, XFS, btrfs). Should one have a position there
-// after all, which chance makes of one in 2⁴³ at most, it gets the top bit, and only a
-// seekdir to it fails; in a directory without mounts the listing ends there.
+// 0x7fffffff_00000000 but for its end of a directory, 0x7fffffff_ffffffff, on
+// file systems that count (tmpfs, XFS, btrfs), and in package overlay, which has
+// its own from 0x7fffffff_00000000 to 0x7fffffff_81000000. Should one have a position
+// there after all, which chance makes of one in 2⁴³ at most, it gets the top bit, and
+// only a seekdir to it fails; in a directory without mounts the listing ends there.
 const (
-	tailBase = 0x7fffffff << 32
+	tailBase = 0x7fffffff<<32 | 0xc0<<24
 	tailMask = 1<<20 - 1 // of the numbers of attachments
 	topBit   = 1 << 63
 )
@@ -52,13 +53,13 @@ func (l *listing) Fits(n int) bool {
 
 func (l *listing) Add(name []byte, ino, next uint64, typ uint32, e *vfs.Entry) {
 	l.seen, l.last = true, next
-	if l.dir != nil && l.dir.names[string(name)] != nil {
+	if l.dir != nil && l.dir.named(name) != nil {
 		if e != nil && e.Node != 0 {
 			l.covered = append(l.covered, e.Node)
 		}
 		return
 	}
-	if e != nil && l.m.base != 0 {
+	if e != nil && (l.m.base != 0 || l.fs.changing) {
 		l.entry = *e
 		e = &l.entry
 		if l.m.took(e) != 0 {
@@ -91,7 +92,7 @@ func (fs *FS) Readdir(r *vfs.Request, node vfs.NodeID, h vfs.Handle, off uint64,
 	}
 	plus := sink.Plus()
 	plain := plus && m.adapt(adaptPlain)
-	if d == nil && !isTail(off) && !plain && (m.base == 0 || !plus) {
+	if d == nil && !isTail(off) && !plain && (m.base == 0 && !fs.changing || !plus) {
 		errno = m.child.Readdir(r, id, h, off, sink)
 	} else {
 		l := listings.Get().(*listing)
@@ -146,6 +147,9 @@ func (l *listing) tail(r *vfs.Request, n uint64) syscall.Errno {
 	}
 	plus := l.out.Plus()
 	for _, a := range l.dir.behind(n) {
+		if a.hidden {
+			continue
+		}
 		if !l.out.Fits(len(a.name)) {
 			return 0
 		}

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/isthmus-fs/isthmus/overlay"
 	"github.com/isthmus-fs/isthmus/vfs"
 )
 
@@ -189,5 +190,45 @@ func TestPlainListing(t *testing.T) {
 	}
 	if s := strings.Join(got, ", "); s != "f false, m true, g true" {
 		t.Errorf("entries: %s", s)
+	}
+}
+
+// TestListingOverlay lists an overlay, whose positions are near those of the tree, in
+// pieces of each size, with mounts in it and without.
+func TestListingOverlay(t *testing.T) {
+	for _, mounts := range []bool{false, true} {
+		below, private := dirOf(t, "low-1", "low-2", "low-3"), dirOf(t)
+		layers, err := overlay.New(below, private, overlay.Options{Logger: quiet})
+		if err != nil {
+			t.Fatal(err)
+		}
+		fs := newTree(t)
+		mounted(t, fs, "/m", layers)
+		want := []string{"low-1", "low-2", "low-3"}
+		if mounts {
+			mounted(t, fs, "/m/mount-1", dirOf(t))
+			mounted(t, fs, "/m/mount-2", dirOf(t))
+			want = append(want, "mount-1", "mount-2")
+		}
+		begin(t, fs)
+		dir := walk(t, fs, "/m").Node
+		for i := range 5 {
+			n := fmt.Sprintf("up-%d", i)
+			var e vfs.Entry
+			if errno := fs.Mknod(&root, dir, name(n), unix.S_IFREG|0o644, 0, &e); errno != 0 {
+				t.Fatal(errno)
+			}
+			fs.Forget(e.Node, 1)
+			want = append(want, n)
+		}
+		slices.Sort(want)
+		for _, plus := range []bool{false, true} {
+			for room := 1; room < 14; room++ {
+				got := nameList(readdir(t, fs, dir, 0, room, plus))
+				if slices.Sort(got); !slices.Equal(got, want) {
+					t.Errorf("mounts %v: %d at a time there is %v", mounts, room, got)
+				}
+			}
+		}
 	}
 }

@@ -19,10 +19,28 @@
 // The names of mounts come last in a listing. Mount points cannot be renamed,
 // removed or replaced (EBUSY), directories with mounts in them not be removed or
 // replaced (ENOTEMPTY), and a rename, link or copy from one mount into another is
-// EXDEV. Where the guest knows submounts, the root directory of each mount but "/",
+// EXDEV. Only the name of a mount that is no directory can be removed, where
+// [MountOptions] allow it. Where the guest knows submounts, the root directory of each mount but "/",
 // and of each island of synthetic directories, says that it is one, so that device and
 // inode number together stay unique. A mount that is no directory has the
 // device number of the directory that it is in.
+//
+// # Names that guests remove
+//
+// A name that a guest has removed is gone at once, also from a synthetic
+// directory. Open files and nodes are as those of any removed file: they go on until
+// the guest gives back its last reference to the mount, or its session ends. Then
+// the mount is over, which its owner is told.
+//
+// If the name covers nothing, it is as if it had never been mounted: who may write
+// to the directory may make it anew. If it covers something, that is not what the
+// guest has removed, and stays out of sight: the name is absent (ENOENT), cannot be
+// made or be the target of a rename (EBUSY), and its directory, where there is
+// still something, cannot be removed (ENOTEMPTY). In a synthetic directory, which
+// stays, it can be made as little as any other (EROFS). This lasts, also over
+// sessions, until the owner mounts something there or calls Unmount for the path,
+// or until a new session finds that it no longer covers anything. Renames from or
+// to the name of a mount are EBUSY whatever the options say.
 //
 // # Nodes
 //
@@ -66,11 +84,13 @@
 //
 // All methods may be called from any number of goroutines at once. Calls at
 // index 0 take no lock; those on other mounts count themselves in and out, for
-// Unmount waits for them. So do Init and Destroy. Waits for locks of files are
+// Unmount waits for them. So do Init and Destroy. A mount whose name was removed
+// ends on a goroutine of its own. Waits for locks of files are
 // ended for that; a file system that hangs holds up its own removal, and that of a
 // session.
 //
 // What guests remember (see vfs.Entry) they look up again when it expires or is
 // ESTALE. Names of mounts and synthetic directories are valid for a second at
-// most; a name that a mount comes to cover, for as long as its file system said.
+// most; a name that a mount comes to cover, for as long as its file system said,
+// or as short if the owner has announced changes ([Config]).
 package tree

@@ -34,20 +34,22 @@ func (g *gate) shard(id vfs.NodeID) *gateShard { return &g.shards[id%gateShards]
 
 // enter counts a call in, unless the gate is closed. Then leave must follow.
 func (g *gate) enter(id vfs.NodeID) bool {
-	s := g.shard(id)
-	for {
-		n := s.users.Load()
-		if n < 0 {
-			return false
-		}
-		if s.users.CompareAndSwap(n, n+1) {
-			return true
-		}
+	if g.shard(id).users.Add(1) > 0 {
+		return true
 	}
+	g.leave(id)
+	return false
 }
 
 func (g *gate) leave(id vfs.NodeID) {
-	if g.shard(id).users.Add(-1) == gateClosed {
+	if n := g.shard(id).users.Add(-1); n < 0 {
+		g.left(n)
+	}
+}
+
+// left is told of what is left in a shard of a closed gate.
+func (g *gate) left(n int64) {
+	if n == gateClosed {
 		select {
 		case g.idle <- struct{}{}:
 		default:

@@ -1,8 +1,11 @@
 package tree
 
 import (
+	"math"
+	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -18,6 +21,9 @@ type mount struct {
 	path  string
 	child vfs.FileSystem
 	base  vfs.NodeID // its index << indexShift
+	// maxTTL is how long the guest may keep names at most.
+	maxTTL  time.Duration
+	options MountOptions
 	// ino and typ (S_IFMT bits) are those of the root, which stays the same.
 	ino uint64
 	typ uint32
@@ -36,6 +42,15 @@ type mount struct {
 	ended chan struct{}
 	// dead says that it was unmounted and no call is under way any more.
 	dead atomic.Bool
+	// unlinked says that a guest has removed its name. It goes on as long as the
+	// guest has references.
+	unlinked atomic.Bool
+	// expired says that it has none left, or had none.
+	expired atomic.Bool
+	// ending says that somebody ends it. Guarded by FS.mu.
+	ending bool
+	// unlinking is held while a guest removes its name. Lock order: before FS.mu.
+	unlinking sync.Mutex
 
 	// refs are the references that the guest has to all nodes; rootRefs those
 	// of them to the root, whose id is ESTALE without.
@@ -53,14 +68,19 @@ const (
 	adaptPlain                    // have it make listings without entries
 )
 
-func newMount(path string, child vfs.FileSystem, index int) *mount {
-	return &mount{
-		path:  path,
-		child: child,
-		base:  vfs.NodeID(index) << indexShift,
-		gate:  newGate(),
-		ended: make(chan struct{}),
+func (fs *FS) newMount(path string, child vfs.FileSystem, index int) *mount {
+	m := &mount{
+		path:   path,
+		child:  child,
+		base:   vfs.NodeID(index) << indexShift,
+		maxTTL: math.MaxInt64,
+		gate:   newGate(),
+		ended:  make(chan struct{}),
 	}
+	if fs.changing {
+		m.maxTTL = nameTTL
+	}
+	return m
 }
 
 func (m *mount) index() int { return int(m.base >> indexShift) }
@@ -96,6 +116,7 @@ func (m *mount) leave(id vfs.NodeID) {
 // took turns an entry of the file system into one of the tree, and counts its
 // reference.
 func (m *mount) took(e *vfs.Entry) syscall.Errno {
+	e.EntryTTL = min(e.EntryTTL, m.maxTTL)
 	if m.base == 0 || e.Node == 0 {
 		return 0
 	}

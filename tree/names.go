@@ -13,7 +13,7 @@ import (
 func (fs *FS) maker(parent vfs.NodeID, name vfs.Name) (*mount, vfs.NodeID, syscall.Errno) {
 	a, errno := fs.attached(parent, name)
 	if a != nil {
-		return nil, 0, syscall.EEXIST
+		return nil, 0, fs.taken(a)
 	}
 	if errno != 0 {
 		return nil, 0, errno
@@ -111,28 +111,6 @@ func (fs *FS) find(r *vfs.Request, m *mount, parent vfs.NodeID, name vfs.Name) (
 	return e.Node, e.Attr.Mode & unix.S_IFMT, 0
 }
 
-// Unlink implements [vfs.FileSystem].
-func (fs *FS) Unlink(r *vfs.Request, parent vfs.NodeID, name vfs.Name) syscall.Errno {
-	a, errno := fs.attached(parent, name)
-	if errno != 0 {
-		return errno
-	}
-	m, id := fs.call(parent)
-	if m == nil {
-		return syscall.ESTALE
-	}
-	defer m.leave(id)
-	switch {
-	case a == nil:
-		return m.child.Unlink(r, id, name)
-	case m.child == fs.synth:
-		return m.child.Unlink(r, id, name)
-	case a.typ == unix.S_IFDIR:
-		return syscall.EISDIR
-	}
-	return syscall.EBUSY
-}
-
 // Rmdir implements [vfs.FileSystem].
 func (fs *FS) Rmdir(r *vfs.Request, parent vfs.NodeID, name vfs.Name) syscall.Errno {
 	a, errno := fs.attached(parent, name)
@@ -147,6 +125,8 @@ func (fs *FS) Rmdir(r *vfs.Request, parent vfs.NodeID, name vfs.Name) syscall.Er
 	switch {
 	case m.child == fs.synth:
 		return m.child.Rmdir(r, id, name)
+	case a != nil && a.hidden:
+		return syscall.ENOENT
 	case a != nil && a.typ != unix.S_IFDIR:
 		return syscall.ENOTDIR
 	case a != nil:
@@ -158,7 +138,7 @@ func (fs *FS) Rmdir(r *vfs.Request, parent vfs.NodeID, name vfs.Name) syscall.Er
 		if errno != 0 {
 			return errno
 		}
-		if t.dirs[m.base|target] != nil {
+		if t.dir(m.base|target) != nil {
 			return syscall.ENOTEMPTY
 		}
 	}

@@ -32,13 +32,19 @@ func (fs *FS) Lookup(r *vfs.Request, parent vfs.NodeID, name vfs.Name, out *vfs.
 		if a == nil {
 			break
 		}
+		if a.hidden {
+			return syscall.ENOENT
+		}
 		if errno = fs.enterMount(r, a, out); errno != syscall.ESTALE || t == fs.table.Load() {
 			return errno
 		}
 		// It was unmounted meanwhile: the name means something else now.
 	}
 	if parent <= vfs.MaxNodeID {
-		return fs.root.child.Lookup(r, parent, name, out)
+		m := fs.root
+		errno := m.child.Lookup(r, parent, name, out)
+		out.EntryTTL = min(out.EntryTTL, m.maxTTL)
+		return errno
 	}
 	m, id := fs.enter(parent)
 	if m == nil {
@@ -79,20 +85,6 @@ func (fs *FS) mark(m *mount, id vfs.NodeID, a *vfs.Attr) {
 
 // Forget implements [vfs.FileSystem].
 func (fs *FS) Forget(node vfs.NodeID, n uint64) {
-	if node > vfs.MaxNodeID || fs.table.Load() != nil {
-		fs.forget(node, n)
-		return
-	}
-	fs.root.child.Forget(node, n)
-	if fs.table.Load() != nil {
-		// The first mount has come meanwhile. If this was its directory, and
-		// the guest gave back more than it had, the pin is lost.
-		fs.checkPins()
-	}
-}
-
-// forget is Forget in a tree with mounts.
-func (fs *FS) forget(node vfs.NodeID, n uint64) {
 	m, id := fs.root, node
 	if node > vfs.MaxNodeID {
 		m, id = fs.mountOf(node), node&vfs.MaxNodeID
@@ -100,24 +92,34 @@ func (fs *FS) forget(node vfs.NodeID, n uint64) {
 	if m == nil {
 		return
 	}
+	t := fs.table.Load()
+	if t.pinned(node) == nil || !fs.owe(node, n) {
+		if m.base == 0 {
+			m.child.Forget(id, n)
+		} else if m.gate.enter(id) {
+			m.child.Forget(id, n)
+			m.gate.leave(id)
+		}
+		if now := fs.table.Load(); now != t && now.pinned(node) != nil {
+			// The pin has come meanwhile. If the guest gave back more than it
+			// had, it is lost.
+			fs.checkPins()
+		}
+	}
+	if m.base != 0 && m.gave(id, n) {
+		fs.unused(m)
+	}
+}
+
+// owe notes references that the guest has given back, if their node has a pin.
+func (fs *FS) owe(node vfs.NodeID, n uint64) bool {
 	fs.forgets.RLock()
-	var d *dir
-	if t := fs.table.Load(); t != nil {
-		d = t.dirs[node]
-	}
-	switch {
-	case d != nil && d.pin != nil:
+	defer fs.forgets.RUnlock()
+	d := fs.table.Load().pinned(node)
+	if d != nil {
 		d.pin.add(n)
-	case m.base == 0:
-		m.child.Forget(id, n)
-	case m.gate.enter(id):
-		m.child.Forget(id, n)
-		m.gate.leave(id)
 	}
-	fs.forgets.RUnlock()
-	if m.base != 0 && m.gave(id, n) && m.dead.Load() {
-		fs.reap(m)
-	}
+	return d != nil
 }
 
 // Getattr implements [vfs.FileSystem].

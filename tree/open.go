@@ -28,6 +28,8 @@ func (fs *FS) Create(r *vfs.Request, parent vfs.NodeID, name vfs.Name, flags, mo
 	switch {
 	case errno != 0:
 		return errno
+	case a != nil && a.hidden:
+		return fs.taken(a)
 	case a != nil:
 		return fs.createMount(r, a, flags, out, opened)
 	}
@@ -131,6 +133,9 @@ func (fs *FS) Opendir(r *vfs.Request, node vfs.NodeID, flags uint32, out *vfs.Op
 		return syscall.ESTALE
 	}
 	errno := m.child.Opendir(r, id, flags, out)
+	if fs.changing {
+		out.Flags &^= vfs.OpenCacheDir
+	}
 	m.leave(id)
 	return errno
 }

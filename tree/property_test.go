@@ -1,12 +1,12 @@
 package tree
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"maps"
 	"os"
 	"path"
-	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -15,14 +15,15 @@ import (
 	"golang.org/x/sys/unix"
 	"pgregory.net/rapid"
 
-	"github.com/isthmus-fs/isthmus/oslib"
 	"github.com/isthmus-fs/isthmus/vfs"
 )
 
 // TestProperty compares random trees of mounts with the same trees made of mounts of
-// the host, in a mount namespace of its own: random operations give the same errors,
-// and then all names, types and contents are the same, and so is which directories
-// share a device number.
+// the host, in a mount namespace of its own: tmpfs for directories, bind mounts for
+// files, read-only mounts, overlayfs for overlays. Mounts come and go among random
+// operations, which give the same errors and show the same. In the end all names,
+// types, modes and contents are the same, and so is which directories share a device
+// number.
 func TestProperty(t *testing.T) {
 	// What failed is printed in full, and with the seed that finds it again.
 	if err := flag.Set("rapid.nofailfile", "true"); err != nil {
@@ -30,37 +31,45 @@ func TestProperty(t *testing.T) {
 	}
 	ref := newReference(t)
 	rapid.Check(t, func(rt *rapid.T) {
-		p := &propertyRun{t: t, rt: rt, ref: ref, fs: newTree(t), mounts: map[string]*refMount{}}
+		p := &propertyRun{t: t, rt: rt, ref: ref, fs: newTree(t), mounts: map[string]*refMount{}, readOnly: map[int]bool{}}
 		defer p.end()
 		p.makeMounts()
 		for range rapid.IntRange(1, 40).Draw(rt, "operations") {
-			p.operation()
+			p.step()
 		}
+		p.readOpen()
 		p.compare()
 	})
 }
 
 // refMount is one mount on both sides.
 type refMount struct {
-	path string
-	file bool
-	got  vfs.FileSystem
+	kind
+	path    string
+	content []string
+	id      int  // of the host's mount
+	made    bool // its mount point was made for it
+	stays   bool // it is not to be unmounted
+	gone    bool
 }
 
 type propertyRun struct {
-	t      *testing.T
-	rt     *rapid.T
-	ref    *reference
-	fs     *FS
-	top    string // the root of the reference
-	mounts map[string]*refMount
-	closes []func()
+	t        *testing.T
+	rt       *rapid.T
+	ref      *reference
+	fs       *FS
+	top      string // the root of the reference
+	mounts   map[string]*refMount
+	readOnly map[int]bool // host mounts by id
+	opened   []*openFile
+	closes   []func()
 }
 
 // must runs a step of the reference that has to succeed.
 func (p *propertyRun) must(what string, f func() error) {
-	if errno := p.ref.do(f); errno != 0 {
-		p.rt.Fatalf("%s: %v", what, errno)
+	var err error
+	if p.ref.do(func() error { err = f(); return nil }); err != nil {
+		p.rt.Fatalf("%s: %v", what, err)
 	}
 }
 
@@ -83,88 +92,242 @@ func (p *propertyRun) drawPath(what string) string {
 	return s
 }
 
+// drawMount makes a mount for a path on the tree's side.
+func (p *propertyRun) drawMount(at string, files bool) *refMount {
+	from := kinds
+	if !files {
+		from = kinds[:dirKinds]
+	}
+	return &refMount{
+		kind:    rapid.SampledFrom(from).Draw(p.rt, "kind"),
+		path:    at,
+		content: rapid.SampledFrom(contents).Draw(p.rt, "content"),
+	}
+}
+
 // makeMounts mounts up to 5 file systems, the tree's in the order in which they are
 // drawn and the reference's from the top down.
 func (p *propertyRun) makeMounts() {
-	p.ref.made++
-	p.top = filepath.Join(p.ref.dir, fmt.Sprintf("top-%d", p.ref.made))
+	p.top = p.ref.fresh("top")
 	if err := os.Mkdir(p.top, 0o755); err != nil {
 		p.rt.Fatal(err)
 	}
-	files := map[string][]string{}
 	var order []string
 	if rapid.Bool().Draw(p.rt, "mount at /") {
 		order = append(order, "/")
 	}
 	for range rapid.IntRange(1, 5).Draw(p.rt, "mounts") {
-		if m := p.drawPath("mount"); !slices.Contains(order, m) {
-			order = append(order, m)
+		if at := p.drawPath("mount"); !slices.Contains(order, at) {
+			order = append(order, at)
 		}
 	}
-	for _, m := range order {
-		c := rapid.SampledFrom(contents).Draw(p.rt, "content")
-		dir := tempDir(p.t, "/dev/shm", c...)
-		p.closes = append(p.closes, func() { os.RemoveAll(dir) })
-		rm := &refMount{path: m}
-		if m != "/" && !p.hasInside(order, m) && rapid.IntRange(0, 4).Draw(p.rt, "file") == 0 {
-			rm.file = true
-			dir = filepath.Join(dir, "one")
-			if err := os.WriteFile(dir, []byte("one"), 0o644); err != nil {
-				p.rt.Fatal(err)
-			}
+	for _, at := range order {
+		inside := slices.ContainsFunc(order, func(o string) bool { return strings.HasPrefix(o, at+"/") })
+		m := p.drawMount(at, at != "/" && !inside)
+		// Something may be in the way, which it is on the host too.
+		if p.fs.Mount(at, m.make(p, m.content)) == nil {
+			p.mounts[at] = m
 		}
-		child := plain(p.t, dir)
-		p.closes = append(p.closes, func() { child.Close() })
-		rm.got = child
-		if err := p.fs.Mount(m, child); err != nil {
-			// Something is in the way, which it is on the host too.
-			continue
-		}
-		p.mounts[m], files[m] = rm, c
 	}
 	if _, errno := p.fs.Init(everything); errno != 0 {
 		p.rt.Fatal(errno)
 	}
-	if p.mounts["/"] == nil {
-		p.must("root", func() error { return p.makeIsland(p.top) })
-	}
-	for _, m := range slices.Sorted(maps.Keys(p.mounts)) {
-		p.must("mount "+m, func() error { return p.refMount(p.mounts[m], files[m]) })
-	}
-	p.must("close the islands", func() error { return p.islands(unix.MS_RDONLY) })
-	for m := range p.mounts {
-		if p.mounts[m].file != p.isFile(m) {
-			p.rt.Fatalf("%s is not what was mounted", m)
+	p.must("mounts", func() error {
+		if p.mounts["/"] == nil {
+			if err := makeIsland(p.top); err != nil {
+				return err
+			}
+		}
+		return p.writable(func() error {
+			for _, at := range slices.Sorted(maps.Keys(p.mounts)) {
+				if err := p.settle(p.mounts[at]); err != nil {
+					return fmt.Errorf("%s: %w", at, err)
+				}
+			}
+			return nil
+		})
+	})
+}
+
+// above returns the mount that a path lies in, or nil.
+func (p *propertyRun) above(at string) (best *refMount) {
+	for _, m := range p.mounts {
+		if lies(at, m.path) && (best == nil || len(m.path) > len(best.path)) {
+			best = m
 		}
 	}
-}
-
-func (p *propertyRun) hasInside(list []string, m string) bool {
-	return slices.ContainsFunc(list, func(o string) bool { return strings.HasPrefix(o, m+"/") })
-}
-
-func (p *propertyRun) isFile(m string) bool {
-	if m == "/" {
-		return false
-	}
-	e, errno := find(p.fs, m)
-	if errno == 0 {
-		p.fs.Forget(e.Node, 1)
-	}
-	return errno == 0 && e.Attr.Mode&unix.S_IFMT == unix.S_IFREG
+	return best
 }
 
 func (p *propertyRun) end() {
+	p.closeAll()
 	p.ref.do(func() error {
-		for unix.Unmount(p.top, unix.MNT_DETACH) == nil {
+		for {
+			list, err := p.hostMounts()
+			if err != nil || len(list) == 0 {
+				return err
+			}
+			for _, h := range slices.Backward(list) {
+				if err := unix.Unmount(h.at, unix.MNT_DETACH); err != nil {
+					return err
+				}
+			}
 		}
-		return nil
 	})
 	os.RemoveAll(p.top)
-	os.RemoveAll(p.top + "-files")
 	for _, c := range slices.Backward(p.closes) {
 		c()
 	}
+}
+
+// step does something random on both sides.
+func (p *propertyRun) step() {
+	switch rapid.IntRange(0, 19).Draw(p.rt, "step") {
+	case 0, 1:
+		p.mount()
+	case 2, 3:
+		p.unmount()
+	case 4:
+		p.open()
+	case 5:
+		p.readOpen()
+	default:
+		p.operation()
+	}
+}
+
+// mount adds a mount while the tree is in use. Those that its path is above are in it
+// from then on.
+func (p *propertyRun) mount() {
+	at := p.drawPath("mount")
+	if p.mounts[at] != nil || len(p.mounts) > 7 {
+		return
+	}
+	var inside []*refMount
+	for _, o := range p.mounts {
+		// Those in mounts that are inside stay in these.
+		if up := p.above(o.path); lies(o.path, at) && (up == nil || !lies(up.path, at)) {
+			inside = append(inside, o)
+		}
+	}
+	if p.tangled(at) {
+		return
+	}
+	m := p.drawMount(at, len(inside) == 0)
+	if len(inside) != 0 {
+		m.content = nil // nothing of another type is in their place
+	}
+	if there := p.typeOf(at); there != 0 && (there == unix.S_IFDIR) == m.file || there == unix.S_IFLNK {
+		return // a mount of the host does not cover what is of another type
+	}
+	if err := p.fs.Mount(at, m.make(p, m.content)); err != nil {
+		// Something is in the way, or another mount was moved there.
+		if !errors.Is(err, syscall.ENOTDIR) && !errors.Is(err, syscall.EBUSY) {
+			p.rt.Fatal(err)
+		}
+		return
+	}
+	p.must("mount "+at, func() error {
+		return p.writable(func() error {
+			var back []func() error
+			for _, in := range inside {
+				b, err := p.shift(in)
+				if err != nil {
+					return err
+				}
+				back = append(back, b)
+			}
+			if err := p.settle(m); err != nil {
+				return err
+			}
+			p.mounts[at] = m
+			for _, b := range back {
+				if err := b(); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	})
+}
+
+// ownersPath returns the host's path of what the owner of mounts means by a path. It
+// goes on from the mount above, wherever a guest has moved that.
+func (p *propertyRun) ownersPath(at string) (string, error) {
+	up := p.above(at)
+	if up == nil {
+		return p.top + at, nil
+	}
+	is, err := p.where(up)
+	return is + "/" + strings.TrimPrefix(strings.TrimPrefix(at, up.path), "/"), err
+}
+
+// tangled tells whether a guest has moved mounts so that the host cannot do what the
+// tree does with a new mount: move those into it that are inside by their paths, and
+// no others, and still reach all.
+func (p *propertyRun) tangled(at string) (is bool) {
+	p.must("look for mounts in "+at, func() error {
+		target, err := p.ownersPath(at)
+		if err != nil {
+			return err
+		}
+		for _, o := range p.mounts {
+			was, err := p.where(o)
+			if err != nil {
+				return err
+			}
+			if lies(was, target) != lies(o.path, at) || lies(o.path, at) && was != target+strings.TrimPrefix(o.path, at) {
+				is = true
+			}
+		}
+		return nil
+	})
+	return is
+}
+
+// typeOf returns the type of what is at an owner's path, or 0 for nothing.
+func (p *propertyRun) typeOf(at string) (typ uint32) {
+	p.must("look at "+at, func() error {
+		is, err := p.ownersPath(at)
+		var st unix.Stat_t
+		if err == nil && unix.Lstat(is, &st) == nil {
+			typ = st.Mode & unix.S_IFMT
+		}
+		return err
+	})
+	return typ
+}
+
+// unmount takes a random mount away.
+func (p *propertyRun) unmount() {
+	at := rapid.SampledFrom(append(slices.Sorted(maps.Keys(p.mounts)), "/a")).Draw(p.rt, "unmount")
+	m := p.mounts[at]
+	if m != nil && m.stays {
+		return
+	}
+	full := at == "/" || slices.ContainsFunc(slices.Collect(maps.Keys(p.mounts)), func(o string) bool { return lies(o, at) })
+	err := p.fs.Unmount(at)
+	if (err == nil) != (m != nil && !full) {
+		p.rt.Fatalf("unmount %s: %v", at, err)
+	}
+	if err != nil {
+		return
+	}
+	p.must("unmount "+at, func() error {
+		return p.writable(func() error {
+			was, err := p.where(m)
+			if err != nil {
+				return err
+			}
+			if err := unix.Unmount(was, unix.MNT_DETACH); err != nil {
+				return err
+			}
+			delete(p.readOnly, m.id) // which another mount gets
+			return p.clear(m, was)
+		})
+	})
+	m.gone = true
+	delete(p.mounts, at)
 }
 
 // operation makes a random operation on both sides.
@@ -175,111 +338,37 @@ func (p *propertyRun) operation() {
 	if op.two {
 		b = p.drawPath("other path")
 	}
-	got := op.got(p.fs, a, b)
-	want := p.ref.do(func() error { return op.want(p.top+a, p.top+b) })
+	got, errno := op.got(p.fs, a, b)
+	var want string
+	wantErrno := p.ref.do(func() (err error) {
+		want, err = op.want(p.top+a, p.top+b)
+		return err
+	})
 	// Of names one of which is above the other, a guest's kernel says so itself.
-	above := op.two && (strings.HasPrefix(a, b+"/") || strings.HasPrefix(b, a+"/"))
-	if above && got != 0 && (want == syscall.EINVAL || want == syscall.ENOTEMPTY) {
+	if op.two && related(a, b) && errno != 0 && (wantErrno == syscall.EINVAL || wantErrno == syscall.ENOTEMPTY) {
 		return
 	}
-	if got != want {
-		p.rt.Fatalf("%s %s %s: %v, on the host %v\nmounts: %v", op.name, a, b, got, want, slices.Sorted(maps.Keys(p.mounts)))
+	// The host refuses changes before it looks at names. Then any error will do, and
+	// that a rename to the same name changes nothing.
+	if wantErrno == syscall.EROFS && (errno != 0 || op.two && a == b) {
+		return
+	}
+	if errno != wantErrno || errno == 0 && got != want {
+		p.rt.Fatalf("%s %s %s: %q %v, on the host %q %v\nmounts: %v", op.name, a, b, got, errno, want, wantErrno, p.describe())
 	}
 }
 
-// onName runs a call with a directory and a name in it.
-func onName(fs *FS, p string, call func(dir vfs.NodeID, n vfs.Name) syscall.Errno) syscall.Errno {
-	dir := vfs.Root
-	if up := path.Dir(p); up != "/" {
-		e, errno := find(fs, up)
-		if errno != 0 {
-			return errno
-		}
-		defer fs.Forget(e.Node, 1)
-		if e.Attr.Mode&unix.S_IFMT != unix.S_IFDIR {
-			return syscall.ENOTDIR
-		}
-		dir = e.Node
+func (p *propertyRun) describe() (s string) {
+	for _, at := range slices.Sorted(maps.Keys(p.mounts)) {
+		s += fmt.Sprintf("\n%s: %s %v", at, p.mounts[at].name, p.mounts[at].content)
 	}
-	return call(dir, name(path.Base(p)))
-}
-
-// making gives the reference of what was made back.
-func making(fs *FS, errno syscall.Errno, e *vfs.Entry) syscall.Errno {
-	if errno == 0 {
-		fs.Forget(e.Node, 1)
-	}
-	return errno
-}
-
-func (o propertyOp) String() string { return o.name }
-
-type propertyOp struct {
-	name string
-	two  bool
-	got  func(fs *FS, a, b string) syscall.Errno
-	want func(a, b string) error
-}
-
-func renameOp(name string, flags uint32) propertyOp {
-	return propertyOp{name, true, func(fs *FS, a, b string) syscall.Errno {
-		return onName(fs, a, func(od vfs.NodeID, on vfs.Name) syscall.Errno {
-			return onName(fs, b, func(nd vfs.NodeID, nn vfs.Name) syscall.Errno {
-				return fs.Rename(&root, od, on, nd, nn, flags)
-			})
-		})
-	}, func(a, b string) error {
-		return unix.Renameat2(unix.AT_FDCWD, a, unix.AT_FDCWD, b, uint(flags))
-	}}
-}
-
-var propertyOps = []propertyOp{
-	{"mkdir", false, func(fs *FS, a, _ string) syscall.Errno {
-		var e vfs.Entry
-		return onName(fs, a, func(d vfs.NodeID, n vfs.Name) syscall.Errno {
-			return making(fs, fs.Mkdir(&root, d, n, 0o755, &e), &e)
-		})
-	}, func(a, _ string) error { return unix.Mkdir(a, 0o755) }},
-	{"mknod", false, func(fs *FS, a, _ string) syscall.Errno {
-		var e vfs.Entry
-		return onName(fs, a, func(d vfs.NodeID, n vfs.Name) syscall.Errno {
-			return making(fs, fs.Mknod(&root, d, n, unix.S_IFREG|0o644, 0, &e), &e)
-		})
-	}, func(a, _ string) error { return unix.Mknod(a, unix.S_IFREG|0o644, 0) }},
-	{"rmdir", false, func(fs *FS, a, _ string) syscall.Errno {
-		return onName(fs, a, func(d vfs.NodeID, n vfs.Name) syscall.Errno { return fs.Rmdir(&root, d, n) })
-	}, func(a, _ string) error { return unix.Rmdir(a) }},
-	{"unlink", false, func(fs *FS, a, _ string) syscall.Errno {
-		return onName(fs, a, func(d vfs.NodeID, n vfs.Name) syscall.Errno { return fs.Unlink(&root, d, n) })
-	}, func(a, _ string) error { return unix.Unlink(a) }},
-	{"link", true, func(fs *FS, a, b string) syscall.Errno {
-		e, errno := find(fs, a)
-		if errno != 0 {
-			return errno
-		}
-		defer fs.Forget(e.Node, 1)
-		return onName(fs, b, func(d vfs.NodeID, n vfs.Name) syscall.Errno {
-			var made vfs.Entry
-			return making(fs, fs.Link(&root, e.Node, d, n, &made), &made)
-		})
-	}, func(a, b string) error { return unix.Link(a, b) }},
-	renameOp("rename", 0),
-	renameOp("rename without replacing", unix.RENAME_NOREPLACE),
-	renameOp("exchange", unix.RENAME_EXCHANGE),
-	{"chmod", false, func(fs *FS, a, _ string) syscall.Errno {
-		e, errno := find(fs, a)
-		if errno != 0 {
-			return errno
-		}
-		defer fs.Forget(e.Node, 1)
-		return fs.Setattr(&root, e.Node, vfs.NoHandle, &vfs.SetAttr{Valid: vfs.SetMode, Mode: 0o700}, &vfs.AttrOut{})
-	}, func(a, _ string) error { return unix.Chmod(a, 0o700) }},
+	return s
 }
 
 // seen is what one side shows of a path.
 type seen struct {
-	typ     uint32
-	content string // of a file, or the names in a directory
+	mode    uint32
+	content string // of a file, the target of a link, or the names in a directory
 }
 
 // compare walks both sides and compares what is there, and which directories are
@@ -287,10 +376,14 @@ type seen struct {
 func (p *propertyRun) compare() {
 	got, want := map[string]seen{}, map[string]seen{}
 	gotDev, wantDev := map[string]uint64{}, map[string]uint64{}
-	p.walkGot("/", vfs.Root, uint64(vfs.Root), got, gotDev)
+	var top vfs.AttrOut
+	if errno := p.fs.Getattr(&root, vfs.Root, vfs.NoHandle, &top); errno != 0 {
+		p.rt.Fatal(errno)
+	}
+	p.walkGot("/", vfs.Root, top.Attr.Mode, uint64(vfs.Root), got, gotDev)
 	p.must("walk", func() error { return p.walkWant("/", want, wantDev) })
 	if !maps.Equal(got, want) {
-		p.rt.Fatalf("the tree has\n%v\nand the host\n%v", got, want)
+		p.rt.Fatalf("the tree has\n%v\nand the host\n%v\nmounts: %s", got, want, p.describe())
 	}
 	there, back := map[uint64]uint64{}, map[uint64]uint64{}
 	for path, g := range gotDev {
@@ -305,7 +398,7 @@ func (p *propertyRun) compare() {
 }
 
 // walkGot walks the tree as a guest does, which gives each submount a device.
-func (p *propertyRun) walkGot(at string, node vfs.NodeID, dev uint64, all map[string]seen, devs map[string]uint64) {
+func (p *propertyRun) walkGot(at string, node vfs.NodeID, mode uint32, dev uint64, all map[string]seen, devs map[string]uint64) {
 	var list []string
 	for _, x := range readdir(p.t, p.fs, node, 0, 3, len(at)%2 == 0) {
 		list = append(list, x.name)
@@ -314,33 +407,32 @@ func (p *propertyRun) walkGot(at string, node vfs.NodeID, dev uint64, all map[st
 			p.rt.Fatalf("%s in %s is listed with type %#o, and is %#o, %v", x.name, at, x.typ, e.Attr.Mode, errno)
 		}
 		full := path.Join(at, x.name)
-		if x.typ == unix.S_IFDIR {
+		switch x.typ {
+		case unix.S_IFDIR:
 			d := dev
 			if e.Attr.Flags&vfs.AttrSubmount != 0 {
 				d = uint64(e.Node)
 			}
-			p.walkGot(full, e.Node, d, all, devs)
-		} else {
-			all[full] = seen{x.typ, p.read(e.Node)}
+			p.walkGot(full, e.Node, e.Attr.Mode, d, all, devs)
+		case unix.S_IFLNK:
+			all[full] = seen{e.Attr.Mode, p.see("readlink", full)}
+		default:
+			all[full] = seen{e.Attr.Mode, p.see("read", full)}
 		}
 		p.fs.Forget(e.Node, 1)
 	}
 	slices.Sort(list)
-	all[at], devs[at] = seen{unix.S_IFDIR, strings.Join(list, " ")}, dev
+	all[at], devs[at] = seen{mode, strings.Join(list, " ")}, dev
 }
 
-func (p *propertyRun) read(node vfs.NodeID) string {
-	var o vfs.Opened
-	if errno := p.fs.Open(&root, node, unix.O_RDONLY, false, &o); errno != 0 {
-		p.rt.Fatal(errno)
-	}
-	defer p.fs.Release(&root, node, o.Handle, &vfs.ReleaseIn{})
-	buf := make([]byte, 100)
-	n, errno := p.fs.Read(&root, node, o.Handle, []unix.Iovec{oslib.Iov(buf)}, 0, 0)
+// see makes an operation on the tree that has to succeed.
+func (p *propertyRun) see(op, at string) string {
+	i := slices.IndexFunc(propertyOps, func(o propertyOp) bool { return o.name == op })
+	s, errno := propertyOps[i].got(p.fs, at, "")
 	if errno != 0 {
-		p.rt.Fatal(errno)
+		p.rt.Fatalf("%s %s: %v", op, at, errno)
 	}
-	return string(buf[:n])
+	return s
 }
 
 func (p *propertyRun) walkWant(at string, all map[string]seen, devs map[string]uint64) error {
@@ -349,25 +441,34 @@ func (p *propertyRun) walkWant(at string, all map[string]seen, devs map[string]u
 	if err != nil {
 		return err
 	}
-	var st unix.Stat_t
-	if err := unix.Stat(full, &st); err != nil {
-		return err
-	}
 	var list []string
 	for _, e := range entries {
 		list = append(list, e.Name())
 		sub := path.Join(at, e.Name())
-		if e.IsDir() {
+		var st unix.Stat_t
+		if err := unix.Lstat(p.top+sub, &st); err != nil {
+			return err
+		}
+		var data []byte
+		var target string
+		switch st.Mode & unix.S_IFMT {
+		case unix.S_IFDIR:
 			err = p.walkWant(sub, all, devs)
-		} else {
-			var data []byte
+		case unix.S_IFLNK:
+			target, err = os.Readlink(p.top + sub)
+			all[sub] = seen{st.Mode, target}
+		default:
 			data, err = os.ReadFile(p.top + sub)
-			all[sub] = seen{unix.S_IFREG, string(data)}
+			all[sub] = seen{st.Mode, string(data)}
 		}
 		if err != nil {
 			return err
 		}
 	}
-	all[at], devs[at] = seen{unix.S_IFDIR, strings.Join(list, " ")}, st.Dev
+	var st unix.Stat_t
+	if err := unix.Stat(full, &st); err != nil {
+		return err
+	}
+	all[at], devs[at] = seen{st.Mode, strings.Join(list, " ")}, st.Dev
 	return nil
 }

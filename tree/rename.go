@@ -49,7 +49,7 @@ type renaming struct {
 
 // end is one of the two names of a rename.
 type end struct {
-	mount bool // it is that of a mount or a synthetic directory
+	mount bool // it is that of a mount or a synthetic directory, or hidden
 	id    vfs.NodeID
 	typ   uint32
 	errno syscall.Errno // of looking for it
@@ -60,6 +60,8 @@ func (rn *renaming) end(parent vfs.NodeID, name vfs.Name) (e end) {
 	switch {
 	case errno != 0:
 		e.errno = errno
+	case a != nil && a.hidden:
+		e.mount, e.errno = true, syscall.ENOENT
 	case a != nil:
 		e.mount, e.typ = true, a.typ
 	default:
@@ -80,7 +82,7 @@ func (rn *renaming) check(from vfs.NodeID, oldName vfs.Name, to vfs.NodeID, newN
 	replaces := dst.errno == 0 && rn.flags&unix.RENAME_EXCHANGE == 0
 	// The mounts in a directory that another replaces would be gone. A file does
 	// not replace a directory: of that, the file system knows the error.
-	full := replaces && !rn.same && !dst.mount && rn.t.dirs[rn.m.base|dst.id] != nil && src.errno == 0 && src.typ == unix.S_IFDIR
+	full := replaces && !rn.same && !dst.mount && rn.t.dir(rn.m.base|dst.id) != nil && src.errno == 0 && src.typ == unix.S_IFDIR
 	if !src.mount && !dst.mount && !full {
 		return 0, false
 	}

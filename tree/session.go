@@ -8,29 +8,37 @@ import (
 
 // Init implements [vfs.FileSystem]. The error is that of the first file system
 // that refuses.
-func (fs *FS) Init(offered vfs.Features) (vfs.Features, syscall.Errno) {
-	fs.mu.Lock()
-	defer fs.mu.Unlock()
-	fs.begun = true
-	fs.pause()
-	defer fs.resume()
-	agreed, errno := fs.negotiate(offered)
-	if errno != 0 {
-		fs.destroyAll()
-		return 0, errno
+func (fs *FS) Init(offered vfs.Features) (agreed vfs.Features, errno syscall.Errno) {
+	if fs.changing {
+		// Without an open, a guest keeps listings for as long as it likes.
+		offered &^= vfs.FeatNoOpendir
 	}
-	fs.inSession, fs.agreed = true, agreed
-	fs.submounts.Store(agreed.Has(vfs.FeatSubmounts))
-	return agreed, 0
+	fs.between(func() {
+		fs.begun = true
+		if agreed, errno = fs.negotiate(offered); errno != 0 {
+			fs.destroyAll()
+			return
+		}
+		fs.inSession, fs.agreed = true, agreed
+		fs.submounts.Store(agreed.Has(vfs.FeatSubmounts))
+	})
+	return agreed, errno
 }
 
 // Destroy implements [vfs.FileSystem].
-func (fs *FS) Destroy() {
+func (fs *FS) Destroy() { fs.between(fs.destroyAll) }
+
+// between ends a session and may begin another. What guests have removed ends with
+// it.
+func (fs *FS) between(change func()) {
 	fs.mu.Lock()
-	defer fs.mu.Unlock()
-	fs.pause()
-	defer fs.resume()
-	fs.destroyAll()
+	over := fs.pause()
+	change()
+	fs.resume()
+	fs.mu.Unlock()
+	for _, m := range over {
+		m.over()
+	}
 }
 
 func (fs *FS) destroyAll() {
@@ -44,8 +52,8 @@ func (fs *FS) destroyAll() {
 }
 
 // pause ends the calls that are under way on all mounts but that at index 0,
-// where no mount can be found until resume.
-func (fs *FS) pause() {
+// where no mount can be found until resume. It returns those that are over.
+func (fs *FS) pause() (over []*mount) {
 	if fs.table.Load() != nil {
 		fs.table.Store(pausedTable)
 	}
@@ -54,7 +62,17 @@ func (fs *FS) pause() {
 			m.end()
 		}
 	}
+	for m := range fs.gone {
+		if m.lingers() {
+			m.ending = true
+			m.end()
+			m.child.Destroy()
+			m.dead.Store(true)
+			over = append(over, m)
+		}
+	}
 	fs.forgets.Lock()
+	return over
 }
 
 // resume attaches all mounts anew, now that all file systems have dropped their
@@ -75,6 +93,7 @@ func (fs *FS) resume() {
 	for _, m := range fs.inside("/") {
 		b.mustAttach(m)
 	}
+	b.hideAgain()
 	b.commit()
 	fs.forgets.Unlock()
 }

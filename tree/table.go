@@ -14,17 +14,64 @@ import (
 // "/" has none.
 type table struct {
 	dirs map[vfs.NodeID]*dir
+	// sieve has the bit of each directory set; see nodeBit.
+	sieve uint64
 	// paused says that a session ends or begins: what is covered is not known.
 	paused bool
 }
 
 var pausedTable = &table{paused: true}
 
+// Most directories have no mount in them, and most names in those that have are
+// of files. A bit for each of a few values of a cheap hash tells that without a
+// look into a map.
+
+func nodeBit(node vfs.NodeID) uint64 { return 1 << ((node ^ node>>indexShift) & 63) }
+
+// nameBit is for a name, which is not empty.
+func nameBit(name []byte) uint64 {
+	return 1 << ((uint(name[0]) ^ uint(name[len(name)-1])<<1 ^ uint(len(name))<<3) & 63)
+}
+
+func newTable(dirs map[vfs.NodeID]*dir) *table {
+	t := &table{dirs: dirs}
+	for node := range dirs {
+		t.sieve |= nodeBit(node)
+	}
+	return t
+}
+
+// dir returns what is attached to a directory, or nil for nothing. There may be no
+// table.
+func (t *table) dir(node vfs.NodeID) *dir {
+	if t == nil || t.sieve&nodeBit(node) == 0 {
+		return nil
+	}
+	return t.dirs[node]
+}
+
+// pinned returns what is attached to a directory that has a pin, or nil.
+func (t *table) pinned(node vfs.NodeID) *dir {
+	if d := t.dir(node); d != nil && d.pin != nil {
+		return d
+	}
+	return nil
+}
+
 // dir is a directory that mounts or synthetic directories are attached to.
 type dir struct {
 	names map[string]*attachment
 	order []*attachment // by number
 	pin   *pin          // nil for roots and synthetic directories, which need none
+	sieve uint64        // the bits of the names
+}
+
+// named returns what a name stands for, or nil.
+func (d *dir) named(name []byte) *attachment {
+	if d.sieve&nameBit(name) == 0 {
+		return nil
+	}
+	return d.names[string(name)]
 }
 
 // pin is the reference that the tree holds to a directory. It must not be lost
@@ -56,7 +103,7 @@ func (p *pin) total() uint64 {
 }
 
 // attachment is a name in a directory that stands for a mount or a synthetic
-// directory.
+// directory, or that is not to be seen.
 type attachment struct {
 	dir    vfs.NodeID
 	name   string
@@ -66,11 +113,13 @@ type attachment struct {
 	m      *mount     // nil if it is a synthetic directory
 	ino    uint64
 	typ    uint32 // S_IFMT bits
+	// hidden says that the name stands for nothing; see hidden.
+	hidden bool
 }
 
 // with returns a copy of d that has a too, under the lowest free number.
 func (d *dir) with(a *attachment) *dir {
-	c := &dir{names: make(map[string]*attachment, len(d.names)+1), pin: d.pin}
+	c := &dir{names: make(map[string]*attachment, len(d.names)+1), pin: d.pin, sieve: d.sieve | nameBit(a.bytes)}
 	for name, old := range d.names {
 		c.names[name] = old
 	}
@@ -91,6 +140,7 @@ func (d *dir) without(a *attachment) *dir {
 		if old != a {
 			c.names[name] = old
 			c.order = append(c.order, old)
+			c.sieve |= nameBit(old.bytes)
 		}
 	}
 	slices.SortFunc(c.order, byNumber)
@@ -114,7 +164,7 @@ func (fs *FS) dirAt(node vfs.NodeID) (*dir, syscall.Errno) {
 	case t.paused:
 		return nil, syscall.ESTALE
 	}
-	return t.dirs[node], 0
+	return t.dir(node), 0
 }
 
 // attached returns what is attached to a name, or nil for nothing. It is ESTALE
@@ -124,7 +174,7 @@ func (fs *FS) attached(parent vfs.NodeID, name vfs.Name) (*attachment, syscall.E
 	if d == nil {
 		return nil, errno
 	}
-	a := d.names[string(name.Bytes())]
+	a := d.named(name.Bytes())
 	if a != nil && parent > vfs.MaxNodeID {
 		m, id := fs.enter(parent)
 		if m == nil {

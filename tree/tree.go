@@ -20,11 +20,19 @@ type Config struct {
 	// Logger is told of what cannot be where it was mounted, and of features
 	// that file systems lose by being together; nil is slog.Default().
 	Logger *slog.Logger
+	// Changing says that there will be calls of Mount and Unmount while guests use
+	// the tree. Guests then do not keep any name or listing for longer than a
+	// second, or whether a name is absent, whatever its file system says; so they see
+	// a mount at once where they know what it covers. Without, they see it when
+	// that has expired. Nor are files other than those of the mount at "/" read past
+	// the tree; see [FS.Backing].
+	Changing bool
 }
 
 // FS is a tree of file systems as one [vfs.FileSystem].
 type FS struct {
-	log *slog.Logger
+	log      *slog.Logger
+	changing bool
 
 	// root is the mount at index 0. It changes only before the first session.
 	root  *mount
@@ -37,11 +45,10 @@ type FS struct {
 	// submounts says that the guest knows what they are.
 	submounts atomic.Bool
 
-	// forgets is held for writing while pins come and go, so that nothing is
-	// given back to a file system past its pin. Without mounts there is no pin,
-	// and Forget does not take it.
+	// forgets is held for writing while pins come and go, so that what is noted
+	// with a pin is passed on. Forget takes it for nodes with a pin only.
 	//
-	// Lock order: mu, gates of mounts, forgets.
+	// Lock order: mount.unlinking, mu, gates of mounts, forgets.
 	forgets sync.RWMutex
 
 	mu     sync.Mutex
@@ -51,8 +58,11 @@ type FS struct {
 	begun, inSession bool
 	agreed           vfs.Features
 	// gone are the mounts that were unmounted: those that calls are still under
-	// way on and the dead ones that the guest has references to.
+	// way on and the dead ones that the guest has references to. And those whose
+	// name was removed.
 	gone map[*mount]struct{}
+	// hidden are names that guests have removed, by path.
+	hidden map[string]*hidden
 	// free are the indices that were in use, in the order in which they came
 	// back; next is the first that never was.
 	free  []int
@@ -74,19 +84,21 @@ const (
 // New makes a tree without mounts: an empty directory that cannot be written to.
 func New(cfg Config) *FS {
 	fs := &FS{
-		log:    cfg.Logger,
-		synth:  newSynth(),
-		mounts: make(map[string]*mount),
-		gone:   make(map[*mount]struct{}),
-		next:   synthIndex + 1,
-		limit:  1 << 16,
+		log:      cfg.Logger,
+		changing: cfg.Changing,
+		synth:    newSynth(),
+		mounts:   make(map[string]*mount),
+		gone:     make(map[*mount]struct{}),
+		hidden:   make(map[string]*hidden),
+		next:     synthIndex + 1,
+		limit:    1 << 16,
 	}
 	if fs.log == nil {
 		fs.log = slog.Default()
 	}
 	slots := make([]slot, 16)
 	fs.slots.Store(&slots)
-	fs.synthMount = newMount("", fs.synth, 0)
+	fs.synthMount = fs.newMount("", fs.synth, 0)
 	fs.root = fs.synthMount
 	return fs
 }
@@ -101,6 +113,8 @@ type Info struct {
 	// References is how many references the guest has to nodes of the mount.
 	// They are not counted at "/".
 	References uint64
+	// Counts is what the file system holds, or nil if it is no [vfs.Counter].
+	Counts *vfs.Counts
 }
 
 // Mounts returns what is mounted, sorted by path. It may be called at any time.
@@ -109,7 +123,12 @@ func (fs *FS) Mounts() []Info {
 	defer fs.mu.Unlock()
 	list := make([]Info, 0, len(fs.mounts))
 	for path, m := range fs.mounts {
-		list = append(list, Info{Path: path, FS: m.child, Root: m.root(), References: m.refs.Load()})
+		in := Info{Path: path, FS: m.child, Root: m.root(), References: m.refs.Load()}
+		if c, ok := m.child.(vfs.Counter); ok {
+			counts := c.Counts()
+			in.Counts = &counts
+		}
+		list = append(list, in)
 	}
 	slices.SortFunc(list, func(a, b Info) int { return cmp.Compare(a.Path, b.Path) })
 	return list
@@ -121,6 +140,8 @@ type Stats struct {
 	// Removed are the mounts that are gone but that calls are still under way
 	// on or that the guest has references to. Their indices are not free yet.
 	Removed int
+	// Hidden are the names that guests have removed and that still cover something.
+	Hidden int
 	// Synthetic is the number of synthetic directories, without the root.
 	Synthetic int
 	// Pins are the references that the tree itself holds in its mounts.
@@ -131,7 +152,7 @@ type Stats struct {
 func (fs *FS) Stats() Stats {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
-	s := Stats{Mounts: len(fs.mounts), Removed: len(fs.gone), Synthetic: fs.synth.len()}
+	s := Stats{Mounts: len(fs.mounts), Removed: len(fs.gone), Hidden: len(fs.hidden), Synthetic: fs.synth.len()}
 	if t := fs.table.Load(); t != nil {
 		for _, d := range t.dirs {
 			if d.pin != nil {

@@ -38,3 +38,15 @@ type Backer interface {
 	// file named for the first of them.
 	Backing(node NodeID, h Handle) (fd int, ok bool)
 }
+
+// A Tolerant is a [FileSystem] that does the same whether some features are agreed
+// on or not.
+type Tolerant interface {
+	// Tolerates returns features that a session of several file systems may have
+	// though Init did not want them. It may be called at any time, and the answer
+	// is always the same.
+	//
+	// To want a feature is to ask for it, also where no other file system has a use
+	// for it; to tolerate it is not to stand in its way.
+	Tolerates() Features
+}

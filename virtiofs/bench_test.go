@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/isthmus-fs/isthmus/fuse"
 	"github.com/isthmus-fs/isthmus/fuse/fusetest"
 	"github.com/isthmus-fs/isthmus/passthrough"
 	"github.com/isthmus-fs/isthmus/vfs"
@@ -153,8 +154,8 @@ func hostDir(t testing.TB) *passthrough.FS {
 }
 
 // onRing calls f for each workload on a request queue of a served device.
-func onRing(t testing.TB, fs vfs.FileSystem, open func(testing.TB, *fusetest.Client) *scene, f func(name string, do func() error)) {
-	m := newMachine(t, fs, 1, virtqtest.Config{Size: 128, EventIdx: true})
+func onRing(t testing.TB, fs vfs.FileSystem, open func(testing.TB, *fusetest.Client) *scene, stats *fuse.Stats, f func(name string, do func() error)) {
+	m := newMachineWith(t, fs, 1, virtqtest.Config{Size: 128, EventIdx: true}, stats)
 	c := m.client(0)
 	s := open(t, c)
 	for _, w := range workloads {
@@ -179,7 +180,7 @@ var backends = []struct {
 func BenchmarkRing(b *testing.B) {
 	for _, back := range backends {
 		b.Run(back.name, func(b *testing.B) {
-			onRing(b, back.fs(b), back.open, func(name string, do func() error) {
+			onRing(b, back.fs(b), back.open, nil, func(name string, do func() error) {
 				b.Run(name, func(b *testing.B) {
 					b.ReportAllocs()
 					for b.Loop() {
@@ -197,17 +198,19 @@ func BenchmarkRing(b *testing.B) {
 // worker's goroutine too.
 func TestHotPathDoesNotAllocate(t *testing.T) {
 	for _, back := range backends {
-		t.Run(back.name, func(t *testing.T) {
-			onRing(t, back.fs(t), back.open, func(name string, do func() error) {
-				for range 20 {
-					if err := do(); err != nil {
-						t.Fatalf("%s: %v", name, err)
+		for name, stats := range map[string]*fuse.Stats{"": nil, " counted": fuse.NewStats()} {
+			t.Run(back.name+name, func(t *testing.T) {
+				onRing(t, back.fs(t), back.open, stats, func(name string, do func() error) {
+					for range 20 {
+						if err := do(); err != nil {
+							t.Fatalf("%s: %v", name, err)
+						}
 					}
-				}
-				if n := testing.AllocsPerRun(200, func() { do() }); n != 0 {
-					t.Errorf("%s: %v allocations per request", name, n)
-				}
+					if n := testing.AllocsPerRun(200, func() { do() }); n != 0 {
+						t.Errorf("%s: %v allocations per request", name, n)
+					}
+				})
 			})
-		})
+		}
 	}
 }

@@ -34,7 +34,13 @@ var quiet = slog.New(slog.NewTextHandler(io.Discard, nil))
 // newMachine starts all queues of a device that serves fs.
 func newMachine(t testing.TB, fs vfs.FileSystem, requestQueues int, cfg virtqtest.Config) *machine {
 	t.Helper()
-	server := fuse.NewServer(fs, fuse.Options{Logger: quiet})
+	return newMachineWith(t, fs, requestQueues, cfg, nil)
+}
+
+// newMachineWith counts requests.
+func newMachineWith(t testing.TB, fs vfs.FileSystem, requestQueues int, cfg virtqtest.Config, stats *fuse.Stats) *machine {
+	t.Helper()
+	server := fuse.NewServer(fs, fuse.Options{Logger: quiet, Stats: stats})
 	dev, err := virtiofs.New(server, virtiofs.Config{Tag: "t", RequestQueues: requestQueues, Logger: quiet})
 	if err != nil {
 		t.Fatal(err)

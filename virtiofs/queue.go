@@ -69,6 +69,8 @@ type queue struct {
 	used    bool    // since the last reset, a chain was there
 	inVain  int     // kicks while none ever was
 
+	state state
+
 	finishedAny atomic.Bool
 	mu          sync.Mutex
 	finished    []*call // completed, not yet taken
@@ -89,6 +91,7 @@ func (q *queue) start(r *virtq.Ring) error {
 	q.want.Store(run)
 	q.done = make(chan struct{})
 	q.ring = r
+	q.state.running.Store(true)
 	go q.work(r)
 	return nil
 }
@@ -160,6 +163,7 @@ func (c *call) Complete(_ *fuse.Call, used uint32) {
 func (q *queue) work(r *virtq.Ring) {
 	runtime.LockOSThread()
 	defer close(q.done)
+	defer q.state.stopped()
 	var err error
 	fault := oslib.CatchFault(func() { err = q.serve(r) })
 	if err = errors.Join(err, fault); err != nil {
@@ -223,6 +227,7 @@ func (q *queue) batch(r *virtq.Ring) (found bool, err error) {
 			return found, err
 		}
 		found = true
+		q.state.popped(vq)
 		c.In, c.Out = c.chain.In, c.chain.Out
 		c.epoch = q.dev.epoch.Load()
 		used, done := q.dev.server.Serve(c.Call)
@@ -263,6 +268,7 @@ func (q *queue) drain(r *virtq.Ring) error {
 }
 
 func (q *queue) flush(r *virtq.Ring) {
+	q.state.publish(r.Queue)
 	if r.Queue.Flush() {
 		r.Interrupt()
 	}
@@ -300,6 +306,7 @@ func (q *queue) lend(c *call, view *guestmem.View) {
 	c.view = view
 	c.slot = len(q.pending)
 	q.pending = append(q.pending, c)
+	q.state.pending.Store(int32(len(q.pending)))
 }
 
 func (q *queue) takeBack(c *call) {
@@ -307,6 +314,7 @@ func (q *queue) takeBack(c *call) {
 	q.pending[c.slot] = last
 	last.slot = c.slot
 	q.pending = q.pending[:len(q.pending)-1]
+	q.state.pending.Store(int32(len(q.pending)))
 	c.view.Release()
 	c.view = nil
 }

@@ -95,6 +95,11 @@ func (q *Queue) Size() int { return int(q.mask) + 1 }
 // (GET_VRING_BASE).
 func (q *Queue) Next() uint16 { return q.next }
 
+// Backlog returns how many chains are known to wait for Pop: those that were
+// there when a Pop last looked at the available index, and have not been popped.
+// It reads no guest memory.
+func (q *Queue) Backlog() int { return int(q.seen - q.next) }
+
 // Err returns why the queue is broken; nil if it is not.
 func (q *Queue) Err() error { return q.err }
 

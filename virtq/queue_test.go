@@ -106,6 +106,34 @@ func TestSuccessor(t *testing.T) {
 	}
 }
 
+// Backlog counts what Pop has seen, not what has come since.
+func TestBacklog(t *testing.T) {
+	r := testRig(t, virtqtest.Config{Size: 8, Start: 65533})
+	add := func(n int) {
+		for range n {
+			r.drv.AddChain([]virtqtest.Buf{{GPA: buf, Len: 1}}, nil)
+		}
+		r.drv.Publish()
+	}
+	var c virtq.Chain
+	pop := func(ok bool, backlog int) {
+		t.Helper()
+		got, err := r.q.Pop(r.view, &c)
+		if got != ok || err != nil || r.q.Backlog() != backlog {
+			t.Errorf("%v, %v, then %d wait; want %v and %d", got, err, r.q.Backlog(), ok, backlog)
+		}
+	}
+	pop(false, 0)
+	add(3)
+	pop(true, 2)
+	add(2)
+	pop(true, 1)
+	pop(true, 0)
+	pop(true, 1)
+	pop(true, 0)
+	pop(false, 0)
+}
+
 // passes says whether an index that goes from old to now leaves event behind,
 // step by step where the specification has a formula.
 func passes(old, now, event uint16) bool {

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -8,12 +9,67 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 
 	"github.com/spf13/pflag"
 	"golang.org/x/sys/unix"
 )
+
+// envBackground tells a process in the background the descriptor on which its starter
+// waits to hear that all is well.
+const envBackground = "ISTHMUS_BACKGROUND"
+
+// background runs this program again with the same arguments, in a session of its own,
+// and returns when [notifyBackground] was called there. In that process it is not called:
+// see [inBackground]. What goes wrong before that shows on stderr, and what is logged
+// later too, as long as somebody reads it.
+func background(ctx context.Context, stderr io.Writer) error {
+	ready, theirs, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	defer ready.Close()
+	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
+	cmd.Args[0] = os.Args[0]
+	cmd.ExtraFiles = []*os.File{theirs}
+	cmd.Stderr = stderr
+	cmd.Env = append(os.Environ(), envBackground+"=3")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	err = cmd.Start()
+	theirs.Close()
+	if err != nil {
+		return fmt.Errorf("start the process in the background: %w", err)
+	}
+	stop := context.AfterFunc(ctx, func() { _ = cmd.Process.Signal(unix.SIGTERM) })
+	defer stop()
+	if n, _ := ready.Read(make([]byte, 1)); n == 1 {
+		return nil
+	}
+	err = cmd.Wait()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		return &failure{err: err, code: max(exit.ExitCode(), exitFailure), quiet: exit.ExitCode() > 0}
+	}
+	return errors.New("the process in the background ended at once")
+}
+
+// inBackground tells whether [background] has started this process.
+func inBackground() bool { return os.Getenv(envBackground) != "" }
+
+// notifyBackground tells the process that started this one by [background], if one did,
+// that all is well.
+func notifyBackground() {
+	fd, err := strconv.Atoi(os.Getenv(envBackground))
+	if err != nil {
+		return
+	}
+	os.Unsetenv(envBackground)
+	f := os.NewFile(uintptr(fd), "background")
+	_, _ = f.Write([]byte{1}) // it may have been interrupted and gone
+	f.Close()
+}
 
 // startServe runs `isthmus serve` for one VM on a socket in a private temporary
 // directory, until stop is called. Of flags it gets those that were given and

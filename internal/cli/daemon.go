@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
@@ -18,8 +19,9 @@ import (
 
 // daemonConfig is all that a daemon is told, whichever command line said it.
 type daemonConfig struct {
-	share  shareSpec
-	listen listenSpec
+	share   shareSpec
+	listen  listenSpec
+	observe observeFlags
 	// modes are the ways to close the daemon in, the first that this host
 	// allows being taken. sandbox says the rest; what follows from share is
 	// filled in.
@@ -28,6 +30,9 @@ type daemonConfig struct {
 	// freeHandles says that nobody has asked for file handles or against them. They are
 	// then used in namespaces only: elsewhere they would open any file of the host.
 	freeHandles bool
+	// byDescriptor is what came of that.
+	byDescriptor bool
+	pid          int // of the process that was started
 	// ownIDsOnly is why an ordinary user has no other ids to give to the guest.
 	ownIDsOnly error
 	nofile     fileLimit
@@ -37,6 +42,7 @@ type daemonConfig struct {
 	lenient bool
 	says    phrases
 	log     *slog.Logger
+	level   *slog.LevelVar // of log; nil if it cannot be changed
 }
 
 // listenSpec says where front ends connect: a path, or an inherited socket.
@@ -68,9 +74,15 @@ func (l *listenSpec) String() string {
 // gone. In namespaces it runs twice: in the process that was started, which
 // listens and then only waits, and in the closed-in one, which serves.
 func runDaemon(ctx context.Context, c *daemonConfig) error {
-	c.sandbox.Shares = []sandbox.Share{{Path: c.share.fs.Path, ReadOnly: c.share.readOnly}}
-	c.sandbox.FileHandles = c.share.fs.FileHandles != passthrough.HandlesNever
+	for i := range c.share.mounts {
+		if path, ok := c.share.mounts[i].HostSource(); ok {
+			c.sandbox.Shares = append(c.sandbox.Shares, sandbox.Share{Path: path, ReadOnly: c.share.mounts[i].KeepsHost()})
+		}
+	}
+	c.sandbox.FileHandles = c.share.usesHandles()
+	c.pid = os.Getpid()
 	c.sandbox.Logger = c.log
+	c.sandbox.MemoryFiles = c.observe.changing() || c.share.inMemory()
 	if c.freeHandles && !handlesWork(&c.sandbox) {
 		c.holdByDescriptor()
 	}
@@ -84,14 +96,14 @@ func runDaemon(ctx context.Context, c *daemonConfig) error {
 	if err := raiseFileLimit(c.nofile, c.log); err != nil {
 		return err
 	}
-	l, err := c.listen.open()
+	h, err := c.hold()
 	if err != nil {
 		return err
 	}
-	defer l.Close()
+	defer h.close()
 	for i, mode := range c.modes {
 		c.sandbox.Mode = mode
-		err = c.closeIn(ctx, l)
+		err = c.closeIn(ctx, h)
 		if i == len(c.modes)-1 || !errors.Is(err, sandbox.ErrNotPermitted) {
 			return err
 		}
@@ -100,22 +112,30 @@ func runDaemon(ctx context.Context, c *daemonConfig) error {
 	return err
 }
 
-// closeIn serves what connects to l, closed in by one mode. ErrNotPermitted
+// closeIn serves what connects, closed in by one mode. ErrNotPermitted
 // says that nothing has happened yet.
-func (c *daemonConfig) closeIn(ctx context.Context, l *vhostuser.Listener) error {
+func (c *daemonConfig) closeIn(ctx context.Context, h *held) error {
 	if c.sandbox.Mode == sandbox.ModeNamespace {
-		return c.superviseInner(ctx, l)
+		return c.superviseInner(ctx, h)
 	}
+	c.sandbox.TCPServer = c.observe.metrics != ""
 	if c.freeHandles {
 		c.holdByDescriptor()
 	}
-	c.sandbox.Cleanup = l.Dir()
-	return c.serve(ctx, l, func() error { return nil })
+	for _, l := range []*vhostuser.Listener{h.socket, h.observe.control} {
+		if l != nil && l.Dir() != nil {
+			c.sandbox.Removals = append(c.sandbox.Removals, l.Dir())
+		}
+	}
+	return c.serve(ctx, h, func() error { return nil })
 }
 
 // holdByDescriptor goes without file handles.
 func (c *daemonConfig) holdByDescriptor() {
-	c.share.fs.FileHandles, c.sandbox.FileHandles = passthrough.HandlesNever, false
+	for i := range c.share.mounts {
+		c.share.mounts[i].Host.FileHandles = passthrough.HandlesNever
+	}
+	c.sandbox.FileHandles, c.byDescriptor = false, true
 	c.sandbox.Keep &^= 1 << unix.CAP_DAC_READ_SEARCH
 }
 
@@ -139,15 +159,24 @@ func handlesWork(c *sandbox.Config) bool {
 const stopPatience = 30 * time.Second
 
 // superviseInner starts the process that serves and waits for it.
-func (c *daemonConfig) superviseInner(ctx context.Context, l *vhostuser.Listener) error {
-	socket, err := l.File()
+func (c *daemonConfig) superviseInner(ctx context.Context, h *held) error {
+	files, duplicates, err := h.files(c)
+	var p *sandbox.Process
+	if err == nil {
+		p, err = sandbox.Start(&c.sandbox, files...)
+	}
+	for _, f := range duplicates {
+		f.Close()
+	}
 	if err != nil {
 		return err
 	}
-	p, err := sandbox.Start(&c.sandbox, socket)
-	socket.Close()
-	if err != nil {
-		return err
+	if h.observe.metrics != nil {
+		stop, err := c.relayMetrics(&h.observe)
+		if err != nil {
+			return err
+		}
+		defer stop()
 	}
 	if c.ownIDsOnly != nil {
 		c.log.Info("only your own user and group id exist in the guest's files", "reason", c.ownIDsOnly)
@@ -192,22 +221,37 @@ func (c *daemonConfig) superviseInner(ctx context.Context, l *vhostuser.Listener
 
 // serveInner is the part of runDaemon in the closed-in process.
 func (c *daemonConfig) serveInner(ctx context.Context, inner *sandbox.Inner) error {
-	if len(inner.Files) != 1 {
-		return fmt.Errorf("the outer process passed on %d files: want its socket alone", len(inner.Files))
-	}
-	l, err := vhostuser.FromFile(inner.Files[0])
+	h, err := takeFiles(c, inner.Files)
 	if err != nil {
 		return err
 	}
-	inner.Files[0].Close()
-	defer l.Close()
+	c.pid = outerPID()
+	defer h.close()
 	c.sandbox.Mode = sandbox.ModeNamespace
-	return c.serve(ctx, l, inner.Ready)
+	return c.serve(ctx, h, inner.Ready)
+}
+
+// outerPID is the process id of the outer process, as the host's /proc has it.
+func outerPID() int {
+	var pid int
+	for line := range strings.Lines(readTrimmed("/proc/self/status")) {
+		if _, err := fmt.Sscanf(line, "PPid: %d", &pid); err == nil {
+			break
+		}
+	}
+	return pid
 }
 
 // serve closes this process in, opens the share, which is then all that it can
 // open, and serves it.
-func (c *daemonConfig) serve(ctx context.Context, l *vhostuser.Listener, ready func() error) error {
+func (c *daemonConfig) serve(ctx context.Context, h *held, ready func() error) error {
+	for i := range h.mounts {
+		if dir := h.mounts[i].Parent; dir != nil {
+			c.sandbox.Removals = append(c.sandbox.Removals, dir)
+		}
+	}
+	c.sandbox.Later = h.later
+	h.observe.enter(&c.observe)
 	view, err := sandbox.Enter(&c.sandbox)
 	if err != nil {
 		return err
@@ -222,9 +266,15 @@ func (c *daemonConfig) serve(ctx context.Context, l *vhostuser.Listener, ready f
 		return err
 	}
 	c.log.Debug("closed in", "layers", layers)
-	shown := c.share.fs.Path
-	c.share.fs.Name, c.share.fs.Path, c.share.fs.ProcSelfFD = shown, view.Paths[0], view.ProcSelfFD
-	share, err := openShare(&c.share, c.log)
+	shown := c.share.String()
+	paths := view.Paths
+	for i := range c.share.mounts {
+		m := &c.share.mounts[i]
+		if _, ok := m.HostSource(); ok {
+			m.Host.Name, m.Host.Path, paths = m.Source, paths[0], paths[1:]
+		}
+	}
+	share, err := c.openShare(ctx, h, view.ProcSelfFD)
 	if err != nil {
 		return err
 	}
@@ -233,7 +283,7 @@ func (c *daemonConfig) serve(ctx context.Context, l *vhostuser.Listener, ready f
 		return err
 	}
 	c.log.Info(c.says.waiting, "socket", c.listen.String(), "share", shown)
-	return share.serveListener(ctx, l, c)
+	return share.serveListener(ctx, h.socket, c)
 }
 
 // notifyReady tells the service manager, if there is one.

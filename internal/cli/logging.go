@@ -17,18 +17,18 @@ func (f *logFlags) bind(fl *pflag.FlagSet) {
 	fl.StringVar(&f.format, "log-format", "text", "text or json")
 }
 
-// logger writes to stderr.
-func (f *logFlags) logger() (*slog.Logger, error) {
-	var level slog.Level
+// logger writes to stderr, as much as level says, which may be changed later.
+func (f *logFlags) logger() (log *slog.Logger, level *slog.LevelVar, err error) {
+	level = new(slog.LevelVar)
 	if err := level.UnmarshalText([]byte(f.level)); err != nil {
-		return nil, usagef("--log-level %q: want error, warn, info or debug", f.level)
+		return nil, nil, usagef("--log-level %q: want error, warn, info or debug", f.level)
 	}
 	opt := &slog.HandlerOptions{Level: level}
 	switch f.format {
 	case "text":
-		return slog.New(slog.NewTextHandler(os.Stderr, opt)), nil
+		return slog.New(slog.NewTextHandler(os.Stderr, opt)), level, nil
 	case "json":
-		return slog.New(slog.NewJSONHandler(os.Stderr, opt)), nil
+		return slog.New(slog.NewJSONHandler(os.Stderr, opt)), level, nil
 	}
-	return nil, usagef("--log-format %q: want text or json", f.format)
+	return nil, nil, usagef("--log-format %q: want text or json", f.format)
 }

@@ -106,13 +106,14 @@ func newRoot() *cobra.Command {
   isthmus virtiofsd  the same, in the place of virtiofsd: its options, its messages
   isthmus mount    the same share on this host, through FUSE: what a guest would see
   isthmus try      a throw-away Linux guest with a directory at /mnt/share
+  isthmus ctl      look at a running daemon, and change what it shares
   isthmus doctor   what this host can do, and what each lack costs`,
 		Version:       version,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
 	root.SetVersionTemplate("isthmus {{.Version}}\n")
-	root.AddCommand(newServe(), newMount(), newVirtiofsd(), newTry(), newDoctor())
+	root.AddCommand(newServe(), newMount(), newVirtiofsd(), newTry(), newCtl(), newDoctor())
 	return root
 }
 

@@ -5,7 +5,6 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"github.com/isthmus-fs/isthmus/passthrough"
 	"github.com/isthmus-fs/isthmus/sandbox"
 )
 
@@ -56,14 +55,14 @@ func (f *sandboxFlags) apply(c *daemonConfig, handlesGiven bool) (err error) {
 	if c.modes, err = sandboxModes.pick("sandbox", f.mode); err != nil {
 		return err
 	}
-	if f.mode == "auto" && os.Geteuid() != 0 {
+	if f.mode == "auto" && (os.Geteuid() != 0 || !c.share.isOneDirectory()) {
 		c.modes = []sandbox.Mode{sandbox.ModeNamespace, sandbox.ModeNone}
 	}
 	if c.sandbox.Seccomp, err = seccompActions.pick("seccomp", f.seccomp); err != nil {
 		return err
 	}
 	c.sandbox.NoLandlock = !f.landlock
-	keep := sandbox.ServerCaps(c.share.fs.FileHandles != passthrough.HandlesNever)
+	keep := sandbox.ServerCaps(c.share.usesHandles())
 	if f.modcaps != "" {
 		if keep, err = keep.Modify(f.modcaps); err != nil {
 			return usagef("--modcaps %q: %v", f.modcaps, err)

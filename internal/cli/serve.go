@@ -2,14 +2,16 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/user"
+	"slices"
 	"strconv"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
+	"github.com/isthmus-fs/isthmus/internal/spec"
 	"github.com/isthmus-fs/isthmus/vhostuser"
 	"github.com/isthmus-fs/isthmus/virtiofs"
 )
@@ -17,8 +19,8 @@ import (
 type serveFlags struct {
 	share   shareFlags
 	sandbox sandboxFlags
+	observe observeFlags
 	log     logFlags
-	dir     string
 	socket  string
 	fd      int
 	mode    string
@@ -27,15 +29,27 @@ type serveFlags struct {
 	queues  int
 	once    bool
 	nofile  uint64
+	tempDir string
+	set     *pflag.FlagSet
 }
 
 func newServe() *cobra.Command {
 	var f serveFlags
 	cmd := &cobra.Command{
-		Use:   "serve --socket PATH --share DIR",
-		Short: "Share a directory with a VM over vhost-user virtio-fs",
-		Long: `serve shares a host directory with a virtual machine. It listens on a UNIX socket to which
+		Use:   "serve --socket PATH --share SPEC... | --config FILE",
+		Short: "Share files with a VM over vhost-user virtio-fs",
+		Long: `serve shares files of this host with a virtual machine. It listens on a UNIX socket to which
 the VMM connects (vhost-user), serves it, and waits for the next when the VM has gone.
+
+What the guest sees is one tree. Each --share puts something into it:
+  --share /srv/src                             a directory, as the whole tree
+  --share /srv/src:/src:ro                     a directory or a file, at a path of the guest
+  --share type=archive,source=root.tar.zst     what a tar archive holds, read-only
+  --share type=scratch,target=/tmp,size=1G     private space, gone at the end
+  --share /usr:/usr:type=overlay               a directory that the guest may change and the
+                                               host never sees changed
+Flags such as --readonly and --cache hold for all mounts that say nothing else. A file with
+--config says the same in TOML.
 
 The guest mounts the share by its tag:
   mount -t virtiofs TAG /mnt
@@ -45,14 +59,16 @@ The VM's memory must be shared with other processes. In QEMU:
   -chardev socket,id=fs,path=PATH -device vhost-user-fs-pci,chardev=fs,tag=TAG,queue-size=1024`,
 		Example: `  isthmus serve --socket /run/vm1-src.sock --share /srv/src
   isthmus serve --socket /run/vm1-src.sock --share /srv/src --tag src --queues 4
+  isthmus serve --socket /run/vm1.sock --control /run/vm1.ctl --share /srv/src:/src --share type=scratch,target=/tmp
+  isthmus serve --config /etc/isthmus/vm1.toml
   isthmus serve --fd 3 --share /srv/src --once          (socket activation)`,
 		Args: cobra.NoArgs,
 		RunE: runE(func(cmd *cobra.Command, _ []string) error {
-			return serve(cmd.Context(), &f, cmd.Flags().Changed("fd"))
+			return serve(cmd.Context(), &f)
 		}),
 	}
 	fl := cmd.Flags()
-	fl.StringVar(&f.dir, "share", "", "the directory to share")
+	f.set = fl
 	fl.StringVar(&f.socket, "socket", "", "listen on this UNIX socket")
 	fl.IntVar(&f.fd, "fd", -1, "listen on this inherited file descriptor instead")
 	fl.StringVar(&f.mode, "socket-mode", "", "permissions of the socket, octal (default 0600, with --socket-group 0660)")
@@ -61,24 +77,50 @@ The VM's memory must be shared with other processes. In QEMU:
 	fl.IntVar(&f.queues, "queues", 1, "request queues, 1 to 64; the VM uses at most as many")
 	fl.BoolVar(&f.once, "once", false, "end when the first VM has gone")
 	fl.Uint64Var(&f.nofile, "rlimit-nofile", 0, "file descriptors that the daemon may use (default 1000000 or what the host allows)")
-	f.share.bind(fl)
+	fl.StringVar(&f.tempDir, "tempdir", "", "where private data with backing=disk are kept (default $TMPDIR, or /tmp)")
+	f.share.bindShares(fl)
 	f.sandbox.bind(fl)
+	f.observe.bind(fl)
+	f.observe.bindLater(fl)
 	f.log.bind(fl)
 	cmd.MarkFlagsMutuallyExclusive("socket", "fd")
-	cmd.MarkFlagsOneRequired("socket", "fd")
-	cmd.MarkFlagRequired("share")
 	cmd.MarkFlagsMutuallyExclusive("fd", "socket-mode")
 	cmd.MarkFlagsMutuallyExclusive("fd", "socket-group")
 	return cmd
 }
 
-func serve(ctx context.Context, f *serveFlags, fromFD bool) error {
-	log, err := f.log.logger()
+// adopt has settings of a configuration file fill in what no flag says.
+func (f *serveFlags) adopt(s *spec.Settings) error {
+	socket := []string{"socket", "socket-mode", "socket-group"}
+	byFD, bySocket := f.set.Changed("fd"), f.set.Changed("socket")
+	return s.Each(func(word string, values []string) error {
+		if f.set.Changed(word) || byFD && slices.Contains(socket, word) || bySocket && word == "fd" {
+			return nil
+		}
+		for _, v := range values {
+			if err := f.set.Set(word, v); err != nil {
+				return usagef("%s: %s: %v", f.share.config, word, err)
+			}
+		}
+		return nil
+	})
+}
+
+func serve(ctx context.Context, f *serveFlags) error {
+	list, settings, err := f.share.read()
 	if err != nil {
 		return err
 	}
-	if f.dir == "" {
-		return usagef("--share is empty: want a directory")
+	if err := f.adopt(settings); err != nil {
+		return err
+	}
+	log, level, err := f.log.logger()
+	if err != nil {
+		return err
+	}
+	fromFD := f.set.Changed("fd")
+	if f.socket == "" && !fromFD {
+		return usagef("neither the path of a socket nor the number of an inherited one: give --socket PATH")
 	}
 	if f.tag != "" {
 		if err := virtiofs.CheckTag(f.tag); err != nil {
@@ -88,12 +130,17 @@ func serve(ctx context.Context, f *serveFlags, fromFD bool) error {
 	if f.queues < 1 || f.queues > virtiofs.MaxRequestQueues {
 		return usagef("--queues %d: want 1 to %d", f.queues, virtiofs.MaxRequestQueues)
 	}
+	if err := f.observe.check(); err != nil {
+		return err
+	}
 	c := daemonConfig{
-		listen: listenSpec{path: f.socket, fd: f.fd},
-		nofile: defaultFileLimit(),
-		once:   f.once,
-		says:   phrases{"waiting for a VM", "a VM has connected", "the VM has disconnected"},
-		log:    log,
+		listen:  listenSpec{path: f.socket, fd: f.fd},
+		observe: f.observe,
+		nofile:  defaultFileLimit(),
+		once:    f.once,
+		says:    phrases{"waiting for a VM", "a VM has connected", "the VM has disconnected"},
+		log:     log,
+		level:   level,
 	}
 	if c.listen.options, err = f.listenOptions(); err != nil {
 		return err
@@ -101,20 +148,27 @@ func serve(ctx context.Context, f *serveFlags, fromFD bool) error {
 	if f.nofile != 0 {
 		c.nofile = fileLimit{f.nofile, true}
 	}
-	if c.share, err = f.share.spec(f.dir, log); err != nil {
+	c.share = shareSpec{tempDir: f.tempDir, tag: f.tag, queues: f.queues, all: &f.share.all}
+	if c.share.mounts, err = f.share.resolve(list, log); err != nil {
 		return err
 	}
-	c.share.tag, c.share.queues = f.tag, f.queues
-	if err := f.sandbox.apply(&c, f.share.set.Changed("file-handles")); err != nil {
+	if err := c.share.checkRoot(); err != nil {
 		return err
 	}
-	switch info, err := os.Stat(f.dir); {
-	case err != nil:
-		return fmt.Errorf("share %s: %w", f.dir, errors.Unwrap(err))
-	case info.Mode().IsRegular():
-		return fmt.Errorf("share %s: it is a file, and a guest can mount only directories: share the directory that it is in", f.dir)
+	if err := f.sandbox.apply(&c, saysHandles(list, &f.share.all)); err != nil {
+		return err
 	}
 	return runDaemon(ctx, &c)
+}
+
+// checkRoot refuses a lone file: a guest can mount nothing but directories.
+func (s *shareSpec) checkRoot() error {
+	for i := range s.mounts {
+		if m := &s.mounts[i]; m.Target == "/" && m.IsFile() {
+			return fmt.Errorf("share %s: it is a file, and a guest can mount only directories: give it a name in the guest, as in %s:/NAME, or share the directory that it is in", m.Source, m.Source)
+		}
+	}
+	return nil
 }
 
 func (f *serveFlags) listenOptions() (vhostuser.ListenOptions, error) {

@@ -2,74 +2,138 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/isthmus-fs/isthmus/fuse"
+	"github.com/isthmus-fs/isthmus/internal/compose"
+	"github.com/isthmus-fs/isthmus/internal/control"
+	"github.com/isthmus-fs/isthmus/internal/spec"
 	"github.com/isthmus-fs/isthmus/passthrough"
-	"github.com/isthmus-fs/isthmus/rules"
-	"github.com/isthmus-fs/isthmus/vfs"
 	"github.com/isthmus-fs/isthmus/vhostuser"
 	"github.com/isthmus-fs/isthmus/virtiofs"
 )
 
 // shareSpec is what is shared and how.
 type shareSpec struct {
-	fs         passthrough.Config
-	readOnly   bool
-	xattrs     *rules.XattrMap // nil: names are the same on both sides
-	uids, gids *rules.IDMap    // nil: ids are the same on both sides
-	tag        string          // empty: the VMM knows it
-	queues     int             // request queues
+	mounts  []compose.Mount
+	tempDir string // for private data on a disk
+	tag     string // empty: the VMM knows it
+	queues  int    // request queues
+	// all is what was said for all mounts, also those that are added later.
+	all *spec.Mount
 }
 
-// share is a directory with the device that serves it.
+// usesHandles tells whether files of the host are held by handles.
+func (s *shareSpec) usesHandles() bool {
+	return slices.ContainsFunc(s.mounts, func(m compose.Mount) bool {
+		_, host := m.HostSource()
+		return host && m.Host.FileHandles != passthrough.HandlesNever
+	})
+}
+
+// inMemory tells whether files of a mount are kept in memory.
+func (s *shareSpec) inMemory() bool {
+	return slices.ContainsFunc(s.mounts, func(m compose.Mount) bool { return m.InMemory() })
+}
+
+// isOneDirectory tells whether all that is shared is one directory of the host, which can
+// be a root directory.
+func (s *shareSpec) isOneDirectory() bool {
+	hosts := 0
+	for i := range s.mounts {
+		if _, ok := s.mounts[i].HostSource(); ok {
+			if s.mounts[i].IsFile() {
+				return false
+			}
+			hosts++
+		}
+	}
+	return hosts == 1
+}
+
+// String is how a log calls the share: by its sources.
+func (s *shareSpec) String() string {
+	names := make([]string, len(s.mounts))
+	for i := range s.mounts {
+		m := &s.mounts[i]
+		names[i] = m.Source
+		if m.Type == spec.Scratch {
+			names[i] = m.Type.String()
+		}
+	}
+	return strings.Join(names, ",")
+}
+
+// share is a tree of files with the device that serves it.
 type share struct {
-	fs     *passthrough.FS
+	served *served
 	device *virtiofs.Device
 	log    *slog.Logger
 }
 
-// openFS opens what spec says and puts the rules around it. Whoever calls it closes
-// base.
-func openFS(spec *shareSpec) (base *passthrough.FS, ruled vfs.FileSystem, err error) {
-	base, err = passthrough.New(spec.fs)
-	if err != nil {
-		return nil, nil, err
-	}
-	ruled = base
-	if spec.xattrs != nil {
-		ruled = rules.MapXattrs(ruled, spec.xattrs)
-	}
-	if spec.uids != nil || spec.gids != nil {
-		ruled = rules.TranslateIDs(ruled, spec.uids, spec.gids)
-	}
-	if spec.readOnly {
-		ruled = rules.ReadOnly(ruled)
-	}
-	return base, ruled, nil
-}
-
-// openShare makes the device that serves what spec says. The caller closes it.
-func openShare(spec *shareSpec, log *slog.Logger) (*share, error) {
-	fs, ruled, err := openFS(spec)
+// openShare makes the device that serves what c says. The caller closes it.
+func (c *daemonConfig) openShare(ctx context.Context, h *held, procSelfFD *os.File) (*share, error) {
+	files, err := compose.Open(ctx, c.share.mounts, h.mounts, compose.Options{
+		Changing:   c.observe.changing(),
+		ProcSelfFD: procSelfFD,
+		Progress:   progress(c.log),
+		Logger:     c.log,
+	})
 	if err != nil {
 		return nil, err
 	}
-	server := fuse.NewServer(ruled, fuse.Options{Logger: log})
-	device, err := virtiofs.New(server, virtiofs.Config{Tag: spec.tag, RequestQueues: spec.queues, Logger: log})
-	if err != nil {
-		fs.Close()
-		return nil, err
+	s := &served{
+		name:         c.share.tag,
+		pid:          c.pid,
+		share:        files,
+		log:          c.log,
+		level:        c.level,
+		defaults:     c.share.all,
+		byDescriptor: c.byDescriptor,
 	}
-	return &share{fs: fs, device: device, log: log}, nil
+	if !c.sandbox.FileHandles && !c.sandbox.NoLandlock {
+		s.handed = "Landlock closes the daemon in; start it with --allow-source DIR for what is below DIR, or with --landlock=false"
+	}
+	s.observe(&c.observe, &h.observe)
+	server := fuse.NewServer(s.fs, fuse.Options{Logger: c.log, Stats: s.stats})
+	device, err := virtiofs.New(server, virtiofs.Config{Tag: c.share.tag, RequestQueues: c.share.queues, Logger: c.log})
+	if err == nil {
+		s.queues = deviceQueues(device)
+		err = s.begin(&h.observe)
+	}
+	if err != nil {
+		return nil, errors.Join(err, s.close())
+	}
+	return &share{served: s, device: device, log: c.log}, nil
 }
 
 func (s *share) close() {
 	s.device.Close()
-	s.fs.Close()
+	if err := s.served.close(); err != nil {
+		s.log.Error("close the share", "error", err)
+	}
+}
+
+// deviceQueues says how much waits in the queues of a device.
+func deviceQueues(d *virtiofs.Device) func() []control.Queue {
+	return func() []control.Queue {
+		states := d.Queues()
+		list := make([]control.Queue, len(states))
+		for i, q := range states {
+			list[i] = control.Queue{Name: "hiprio", Depth: uint64(q.Backlog), Served: q.Requests}
+			if i > 0 {
+				list[i].Name = fmt.Sprintf("request-%d", i-1)
+			}
+		}
+		return list
+	}
 }
 
 // takeover is how long a new front end waits for the one before it to be gone: a

@@ -1,39 +1,163 @@
 package cli
 
 import (
+	"fmt"
 	"log/slog"
+	"os"
+	"slices"
 	"strings"
-	"time"
 
 	"github.com/spf13/pflag"
 
-	"github.com/isthmus-fs/isthmus/passthrough"
-	"github.com/isthmus-fs/isthmus/rules"
+	"github.com/isthmus-fs/isthmus/internal/compose"
+	"github.com/isthmus-fs/isthmus/internal/spec"
 )
 
-// shareFlags are the flags that say how a directory is shared.
+// shareFlags are the flags that say what is shared and how.
 type shareFlags struct {
-	cache           string
-	entryTimeout    time.Duration
-	attrTimeout     time.Duration
-	negativeTimeout time.Duration
-	writeback       bool
-	directIO        bool
-	allowMmap       bool
-	xattr           bool
-	readdirplus     bool
-	submounts       bool
-	killpriv        bool
-	fileHandles     string
-	posixLocks      bool
-	flock           bool
-	readOnly        bool
-	xattrMap        string
-	posixACL        string
-	securityLabel   string
-	noatime         bool
-	uids, gids      []string
-	set             *pflag.FlagSet
+	shares []string // values of --share, or arguments in their place
+	config string
+	// all is what is said for all mounts.
+	all spec.Mount
+}
+
+// ofOneMount are the options that make no sense for all mounts together.
+var ofOneMount = []string{"type", "source", "target", "lower", "unlink"}
+
+// bind adds a flag for each option that can be said for all mounts.
+func (f *shareFlags) bind(fl *pflag.FlagSet) {
+	fl.StringVar(&f.config, "config", "", "a TOML file with mounts and settings; flags prevail over its settings")
+	for _, o := range spec.Options() {
+		if !slices.Contains(o.Types, spec.Dir) || slices.Contains(ofOneMount, o.Word) {
+			continue
+		}
+		flag := fl.VarPF(&optionFlag{mount: &f.all, help: o}, o.Word, "", usageOf(&o))
+		if o.Arg == "" {
+			flag.NoOptDefVal = "true"
+		}
+		if len(o.Values) == 0 && isWord(o.Default) {
+			flag.DefValue = o.Default
+		}
+	}
+}
+
+// bindShares adds --share too.
+func (f *shareFlags) bindShares(fl *pflag.FlagSet) {
+	fl.StringArrayVar(&f.shares, "share", nil, "what to share: HOST[:GUEST[:OPTION,…]], or OPTION,… with source=HOST and target=GUEST; may be repeated")
+	f.bind(fl)
+}
+
+// usageOf is the help text of an option.
+func usageOf(o *spec.OptionHelp) string {
+	var b strings.Builder
+	b.WriteString(o.Help)
+	if o.Default != "" && (len(o.Values) != 0 || !isWord(o.Default)) {
+		b.WriteString(" (default " + o.Default + ")")
+	}
+	if o.Repeat {
+		b.WriteString("; may be repeated")
+	}
+	for i, v := range o.Values {
+		if i == 0 {
+			b.WriteByte(':')
+		}
+		fmt.Fprintf(&b, "\n%-9s %s", v.Word, v.Help)
+	}
+	return b.String()
+}
+
+// isWord tells a default that is a value from one that is described.
+func isWord(s string) bool { return !strings.ContainsAny(s, " ;") }
+
+// optionFlag is one option of all mounts.
+type optionFlag struct {
+	mount *spec.Mount
+	help  spec.OptionHelp
+	given []string
+}
+
+// Set implements [pflag.Value].
+func (f *optionFlag) Set(v string) error {
+	if err := f.mount.Set(f.help.Word, v); err != nil {
+		return err
+	}
+	if !f.help.Repeat {
+		f.given = f.given[:0]
+	}
+	f.given = append(f.given, v)
+	return nil
+}
+
+func (f *optionFlag) String() string { return strings.Join(f.given, ",") }
+
+// Type is what stands for the value in the usage.
+func (f *optionFlag) Type() string {
+	if f.help.Arg == "" {
+		return "bool"
+	}
+	return f.help.Arg
+}
+
+// GetSlice returns the values, for a flag that may be repeated.
+func (f *optionFlag) GetSlice() []string { return f.given }
+
+// read reads the mounts, and the settings of the configuration file if there is one.
+// base stands before relative paths of shares.
+func (f *shareFlags) read() ([]spec.Mount, *spec.Settings, error) {
+	settings := &spec.Settings{}
+	var mounts []spec.Mount
+	if f.config != "" {
+		c, err := spec.ParseFile(f.config)
+		if err != nil {
+			return nil, nil, &usageError{err}
+		}
+		mounts, settings = c.Mounts, &c.Settings
+	}
+	for _, s := range f.shares {
+		m, err := spec.ParseFlag(s)
+		if err != nil {
+			return nil, nil, &usageError{err}
+		}
+		mounts = append(mounts, m)
+	}
+	if len(mounts) == 0 {
+		return nil, nil, usagef("nothing is shared: name a directory")
+	}
+	return mounts, settings, nil
+}
+
+// resolve looks at the sources and decides what was left open.
+func (f *shareFlags) resolve(list []spec.Mount, log *slog.Logger) ([]compose.Mount, error) {
+	var err error
+	for i := range list {
+		if list[i], err = compose.Settle(list[i]); err != nil {
+			return nil, err
+		}
+		if err := list[i].Fill(&f.all); err != nil {
+			return nil, &usageError{err}
+		}
+	}
+	if err := spec.Check(list); err != nil {
+		return nil, &usageError{err}
+	}
+	mounts := make([]compose.Mount, len(list))
+	for i := range list {
+		mounts[i] = compose.Decide(&list[i], log)
+	}
+	return mounts, nil
+}
+
+// saysHandles tells whether the owner said how files are held.
+func saysHandles(list []spec.Mount, all *spec.Mount) bool {
+	return all.FileHandles != nil || slices.ContainsFunc(list, func(m spec.Mount) bool { return m.FileHandles != nil })
+}
+
+// tempDir is where private data on a disk are kept.
+func tempDir(said string) string {
+	if said != "" {
+		return said
+	}
+	return os.TempDir()
 }
 
 // choice is a flag's words and what they stand for.
@@ -57,141 +181,4 @@ func (c choice[T]) pick(flag, word string) (v T, err error) {
 		}
 	}
 	return v, usagef("--%s %q: want one of %s", flag, word, c.words())
-}
-
-var cachePolicies = choice[passthrough.CachePolicy]{
-	{"auto", passthrough.CacheAuto},
-	{"never", passthrough.CacheNever},
-	{"metadata", passthrough.CacheMetadata},
-	{"always", passthrough.CacheAlways},
-}
-
-var handleUses = choice[passthrough.HandleUse]{
-	{"prefer", passthrough.HandlesPrefer},
-	{"mandatory", passthrough.HandlesMandatory},
-	{"never", passthrough.HandlesNever},
-}
-
-var negotiations = choice[passthrough.Negotiate]{
-	{"never", passthrough.NegotiateNever},
-	{"auto", passthrough.NegotiateAuto},
-	{"always", passthrough.NegotiateAlways},
-}
-
-func (f *shareFlags) bind(fl *pflag.FlagSet) {
-	f.set = fl
-	fl.StringVar(&f.cache, "cache", "auto", `what the guest may remember:
-auto      names, attributes and data for a second; for directories that the host changes too
-never     nothing
-metadata  names and attributes for a day, no data
-always    everything for a day; for directories that the guest has for itself
-`)
-	fl.DurationVar(&f.entryTimeout, "entry-timeout", 0, "how long the guest may trust a name (default by --cache)")
-	fl.DurationVar(&f.attrTimeout, "attr-timeout", 0, "how long the guest may trust attributes (default by --cache)")
-	fl.DurationVar(&f.negativeTimeout, "negative-timeout", 0, "how long the guest may trust that a name does not exist (default by --cache)")
-	fl.BoolVar(&f.writeback, "writeback", false, "let the guest collect writes in its cache: faster, and the host sees them later")
-	fl.BoolVar(&f.directIO, "direct-io", false, "pass the guest's O_DIRECT on to the host's files")
-	fl.BoolVar(&f.allowMmap, "allow-mmap", false, "let the guest map files shared under --cache never and metadata")
-	fl.BoolVar(&f.xattr, "xattr", true, "extended attributes")
-	fl.BoolVar(&f.readdirplus, "readdirplus", true, "send attributes with directory listings")
-	fl.BoolVar(&f.submounts, "announce-submounts", true, "show the guest where other host file systems begin")
-	fl.BoolVar(&f.killpriv, "killpriv", true, "clear setuid and setgid on the host when a file is written, so that the guest need not ask each time")
-	fl.StringVar(&f.fileHandles, "file-handles", "prefer", "hold files by handle rather than by open descriptor: prefer, mandatory or never; a daemon outside of namespaces does without unless this is given")
-	fl.BoolVar(&f.readOnly, "readonly", false, "refuse every change")
-	fl.StringVar(&f.xattrMap, "xattrmap", "", "rules for the names of extended attributes, as virtiofsd has them; ':map::user.virtiofs.:' keeps the guest's apart")
-	fl.StringVar(&f.posixACL, "posix-acl", "never", "POSIX ACLs: never, auto (if the guest can) or always (a guest that cannot is refused)")
-	fl.StringVar(&f.securityLabel, "security-label", "never", "security labels, as of SELinux, for new files: never, auto or always")
-	fl.BoolVar(&f.noatime, "preserve-noatime", true, "pass the guest's O_NOATIME on to the host's files")
-	fl.StringArrayVar(&f.uids, "translate-uid", nil, `other user ids on the host than in the guest; may be repeated:
-map:GUEST:HOST:COUNT, guest:GUEST:HOST:COUNT, host:HOST:GUEST:COUNT,
-squash-guest:GUEST:HOST:COUNT, squash-host:HOST:GUEST:COUNT, forbid-guest:GUEST:COUNT`)
-	fl.StringArrayVar(&f.gids, "translate-gid", nil, "the same for group ids")
-	fl.BoolVar(&f.posixLocks, "posix-locks", false, "fcntl locks hold between guests and the host; Linux guests cannot interrupt a wait for one")
-	fl.BoolVar(&f.flock, "flock", false, "flock locks hold between guests and the host; Linux guests cannot interrupt a wait for one")
-}
-
-// spec says what the flags say about sharing dir.
-func (f *shareFlags) spec(dir string, log *slog.Logger) (shareSpec, error) {
-	spec := shareSpec{readOnly: f.readOnly}
-	var err error
-	if spec.fs, err = f.config(dir, log); err != nil {
-		return spec, err
-	}
-	if f.xattrMap != "" {
-		if spec.xattrs, err = rules.ParseXattrMap(f.xattrMap); err != nil {
-			return spec, usagef("--xattrmap: %v", err)
-		}
-		spec.fs.Xattr = true
-	}
-	if spec.uids, err = idMap("translate-uid", f.uids); err != nil {
-		return spec, err
-	}
-	if spec.gids, err = idMap("translate-gid", f.gids); err != nil {
-		return spec, err
-	}
-	if (spec.uids != nil || spec.gids != nil) && spec.fs.PosixACL == passthrough.NegotiateAlways {
-		return spec, usagef("--posix-acl=always and translated ids: the ids in ACLs are not translated")
-	}
-	return spec, nil
-}
-
-// idMap is the map that the values of a flag make, nil without any.
-func idMap(flag string, specs []string) (*rules.IDMap, error) {
-	if len(specs) == 0 {
-		return nil, nil
-	}
-	m := new(rules.IDMap)
-	for _, s := range specs {
-		if err := m.Add(s); err != nil {
-			return nil, usagef("--%s %q: %v", flag, s, err)
-		}
-	}
-	return m, nil
-}
-
-func (f *shareFlags) config(dir string, log *slog.Logger) (passthrough.Config, error) {
-	cfg := passthrough.Config{
-		Path:              dir,
-		Writeback:         f.writeback,
-		DirectIO:          f.directIO,
-		DirectIOMmap:      f.allowMmap,
-		Xattr:             f.xattr,
-		NoReaddirplus:     !f.readdirplus,
-		AnnounceSubmounts: f.submounts,
-		KillPriv:          f.killpriv,
-		PreserveNoatime:   f.noatime,
-		Locks:             passthrough.Locks{POSIX: f.posixLocks, Flock: f.flock},
-		Logger:            log,
-	}
-	var err error
-	if cfg.Cache, err = cachePolicies.pick("cache", f.cache); err != nil {
-		return cfg, err
-	}
-	if cfg.FileHandles, err = handleUses.pick("file-handles", f.fileHandles); err != nil {
-		return cfg, err
-	}
-	if cfg.PosixACL, err = negotiations.pick("posix-acl", f.posixACL); err != nil {
-		return cfg, err
-	}
-	if cfg.SecurityLabel, err = negotiations.pick("security-label", f.securityLabel); err != nil {
-		return cfg, err
-	}
-	for _, t := range []struct {
-		flag  string
-		value *time.Duration
-		field **time.Duration
-	}{
-		{"entry-timeout", &f.entryTimeout, &cfg.EntryTimeout},
-		{"attr-timeout", &f.attrTimeout, &cfg.AttrTimeout},
-		{"negative-timeout", &f.negativeTimeout, &cfg.NegativeTimeout},
-	} {
-		if !f.set.Changed(t.flag) {
-			continue
-		}
-		if *t.value < 0 {
-			return cfg, usagef("--%s %v: a time cannot be negative", t.flag, *t.value)
-		}
-		*t.field = t.value
-	}
-	return cfg, nil
 }

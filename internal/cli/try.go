@@ -2,9 +2,9 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"golang.org/x/sys/unix"
 
 	"github.com/isthmus-fs/isthmus/internal/lab"
@@ -36,16 +37,18 @@ type tryFlags struct {
 	env     []string
 	console string
 	timeout time.Duration
+	set     *pflag.FlagSet
 }
 
 func newTry() *cobra.Command {
 	var f tryFlags
 	cmd := &cobra.Command{
-		Use:   "try [flags] DIR [-- COMMAND [ARGUMENT...]]",
+		Use:   "try [flags] SPEC... [-- COMMAND [ARGUMENT...]]",
 		Short: "Run a command, or a shell, in a throw-away Linux guest that has a directory",
-		Long: `try starts a real Linux guest with the directory DIR at ` + tryMount + `, over vhost-user virtio-fs,
+		Long: `try starts a real Linux guest with a share at ` + tryMount + `, over vhost-user virtio-fs,
 runs COMMAND in it, in that directory, and returns its output and its exit status. Without
-COMMAND it gives a shell. Nothing but DIR outlives the guest.
+COMMAND it gives a shell. A SPEC is a directory, or what --share of 'isthmus serve' takes. Nothing but
+what it names outlives the guest.
 
 The guest is User-Mode Linux, up in about a second, or with --vmm qemu a PC with an emulated
 processor. Neither needs hardware virtualisation. The Debian packages are user-mode-linux,
@@ -53,16 +56,18 @@ busybox-static, and for --vmm qemu: qemu-system-x86 and linux-image-cloud-amd64.
 		Example: `  isthmus try /srv/src
   isthmus try /srv/src -- ls -l
   isthmus try --vmm qemu --cpus 2 --queues 2 /srv/src -- sh -c 'dd if=/dev/zero of=x bs=1M count=100'
+  isthmus try type=overlay,source=/usr type=scratch,target=/tmp
   isthmus try --socket /run/vm1-src.sock --tag src    (a daemon that runs already)`,
 		RunE: runE(func(cmd *cobra.Command, args []string) error {
-			dir, command, err := f.positional(args, cmd.ArgsLenAtDash())
+			command, err := f.positional(args, cmd.ArgsLenAtDash())
 			if err != nil {
 				return err
 			}
-			return try(cmd, &f, dir, command)
+			return try(cmd, &f, command)
 		}),
 	}
 	fl := cmd.Flags()
+	f.set = fl
 	fl.StringVar(&f.vmm, "vmm", lab.UML.String(), "the guest: uml (User-Mode Linux) or qemu")
 	fl.StringVar(&f.kernel, "kernel", "", "the kernel to boot: a linux.uml, or for qemu a vmlinuz (default: what is installed)")
 	fl.IntVar(&f.memory, "memory", 0, "the guest's memory in MiB (default 256, for qemu 512)")
@@ -82,27 +87,25 @@ busybox-static, and for --vmm qemu: qemu-system-x86 and linux-image-cloud-amd64.
 	return cmd
 }
 
-// positional divides the arguments into the directory and the command; dash
-// is how many stood before "--", or -1.
-func (f *tryFlags) positional(args []string, dash int) (dir string, command []string, err error) {
+// positional divides the arguments into what is shared and the command, which it
+// returns; dash is how many stood before "--", or -1.
+func (f *tryFlags) positional(args []string, dash int) (command []string, err error) {
 	if dash >= 0 {
 		args, command = args[:dash], args[dash:]
 	}
+	f.share.shares = args
+	given := len(args) > 0 || f.share.config != ""
 	switch {
-	case f.socket != "" && len(args) > 0:
-		return "", nil, usagef("--socket and a directory: the daemon behind the socket has one already")
-	case f.socket == "" && len(args) == 0:
-		return "", nil, usagef("no directory to share: isthmus try DIR")
-	case len(args) > 1:
-		return "", nil, usagef("unexpected argument %q: the command comes after --, as in: isthmus try %s -- %s", args[1], args[0], args[1])
-	case len(args) == 1:
-		dir = args[0]
+	case f.socket != "" && given:
+		return nil, usagef("--socket and something to share: the daemon behind the socket has that already")
+	case f.socket == "" && !given:
+		return nil, usagef("no directory to share: isthmus try DIR")
 	}
-	return dir, command, nil
+	return command, nil
 }
 
-// try runs command in a guest with dir, or a shell without one.
-func try(cmd *cobra.Command, f *tryFlags, dir string, command []string) error {
+// try runs command in a guest, or a shell without one.
+func try(cmd *cobra.Command, f *tryFlags, command []string) error {
 	kind, err := lab.ParseKind(f.vmm)
 	if err != nil {
 		return usagef("--vmm: %v", err)
@@ -113,14 +116,16 @@ func try(cmd *cobra.Command, f *tryFlags, dir string, command []string) error {
 	if f.timeout < 0 {
 		return usagef("--timeout %v: a time cannot be negative", f.timeout)
 	}
-	if _, err := f.log.logger(); err != nil {
+	log, _, err := f.log.logger()
+	if err != nil {
 		return err
 	}
-	if dir != "" {
-		if info, err := os.Stat(dir); err != nil {
-			return fmt.Errorf("share %s: %w", dir, errors.Unwrap(err))
-		} else if !info.IsDir() {
-			return fmt.Errorf("share %s: it is no directory", dir)
+	if f.socket == "" {
+		if err := f.check(log); err != nil {
+			if s := f.share.shares; len(s) > 1 && cmd.ArgsLenAtDash() < 0 {
+				err = fmt.Errorf("%w (a command comes after --, as in: isthmus try %s -- %s)", err, s[0], s[1])
+			}
+			return err
 		}
 	}
 	// What is missing should be known before anything is started.
@@ -133,7 +138,7 @@ func try(cmd *cobra.Command, f *tryFlags, dir string, command []string) error {
 		return err
 	}
 	defer closeConsole()
-	socket, stop, err := f.backEnd(kind, dir, stderr)
+	socket, stop, err := f.backEnd(kind, stderr)
 	if err != nil {
 		return err
 	}
@@ -178,18 +183,35 @@ func try(cmd *cobra.Command, f *tryFlags, dir string, command []string) error {
 	return nil
 }
 
+// check finds what is wrong with what is to be shared.
+func (f *tryFlags) check(log *slog.Logger) error {
+	list, _, err := f.share.read()
+	if err != nil {
+		return err
+	}
+	var spec shareSpec
+	if spec.mounts, err = f.share.resolve(list, log); err != nil {
+		return err
+	}
+	return spec.checkRoot()
+}
+
 // backEnd returns the socket of the daemon to use, which is one of our own
 // unless there is one already.
-func (f *tryFlags) backEnd(kind lab.Kind, dir string, stderr io.Writer) (socket string, stop func(), err error) {
+func (f *tryFlags) backEnd(kind lab.Kind, stderr io.Writer) (socket string, stop func(), err error) {
 	if f.socket != "" {
 		socket, err = filepath.Abs(f.socket)
 		return socket, func() {}, err
 	}
-	more := []string{"--share=" + dir, "--log-level=" + f.log.level}
+	// What a configuration file says of a daemon's own files is not about this one.
+	more := []string{"--log-level=" + f.log.level, "--control=", "--metrics=", "--audit="}
+	for _, s := range f.share.shares {
+		more = append(more, "--share="+s)
+	}
 	if kind == lab.UML { // QEMU tells the guest the tag itself
 		more = append(more, "--tag="+f.tag)
 	}
-	return startServe(f.share.set, stderr, more...)
+	return startServe(f.set, stderr, more...)
 }
 
 // shared makes a writer that the guest and the daemon may write to at the same

@@ -14,10 +14,10 @@ import (
 	"github.com/isthmus-fs/isthmus/sandbox"
 )
 
-// TestMain runs the tests, or the program where it is started as such: by `mount`, or as
-// the daemon of `try`.
+// TestMain runs the tests, or the program where it is started as such: as a mount, a ctl, or
+// the daemon of try.
 func TestMain(m *testing.M) {
-	if sandbox.Inside() || len(os.Args) > 1 && (os.Args[1] == "serve" || os.Args[1] == "mount") {
+	if sandbox.Inside() || len(os.Args) > 1 && slices.Contains([]string{"serve", "mount", "ctl"}, os.Args[1]) {
 		os.Exit(Main(os.Args))
 	}
 	labtest.Main(m)
@@ -66,27 +66,27 @@ func TestTryPositional(t *testing.T) {
 		socket  string
 		args    []string
 		dash    int
-		dir     string
+		shares  []string
 		command []string
 		err     string
 	}{
-		{name: "shell", args: []string{"d"}, dash: -1, dir: "d"},
-		{name: "command", args: []string{"d", "ls", "-l"}, dash: 1, dir: "d", command: []string{"ls", "-l"}},
+		{name: "shell", args: []string{"d"}, dash: -1, shares: []string{"d"}},
+		{name: "command", args: []string{"d", "ls", "-l"}, dash: 1, shares: []string{"d"}, command: []string{"ls", "-l"}},
 		{name: "socket", socket: "/s", args: []string{"ls"}, dash: 0, command: []string{"ls"}},
-		{name: "socket and directory", socket: "/s", args: []string{"d"}, dash: -1, err: "has one already"},
+		{name: "socket and directory", socket: "/s", args: []string{"d"}, dash: -1, err: "has that already"},
 		{name: "nothing", dash: -1, err: "isthmus try DIR"},
-		{name: "no dashes", args: []string{"d", "ls"}, dash: -1, err: "isthmus try d -- ls"},
+		{name: "several", args: []string{"d", "type=scratch,target=/tmp", "ls"}, dash: 2, shares: []string{"d", "type=scratch,target=/tmp"}, command: []string{"ls"}},
 		{name: "no directory", args: []string{"ls"}, dash: 0, err: "no directory"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			f := tryFlags{socket: test.socket}
-			dir, command, err := f.positional(test.args, test.dash)
+			command, err := f.positional(test.args, test.dash)
 			if (err == nil) != (test.err == "") || err != nil && !strings.Contains(err.Error(), test.err) {
 				t.Fatalf("error %v, want %q", err, test.err)
 			}
-			if dir != test.dir || !slices.Equal(command, test.command) {
-				t.Errorf("directory %q and command %q", dir, command)
+			if err == nil && (!slices.Equal(f.share.shares, test.shares) || !slices.Equal(command, test.command)) {
+				t.Errorf("shares %q and command %q", f.share.shares, command)
 			}
 		})
 	}
@@ -103,7 +103,8 @@ func TestTryErrors(t *testing.T) {
 		{[]string{"--tag", "", dir}, exitUsage, "--tag"},
 		{[]string{"--timeout", "-1s", dir}, exitUsage, "cannot be negative"},
 		{[]string{"/no/such/dir", "--", "true"}, exitFailure, "share /no/such/dir: no such file or directory"},
-		{[]string{"/proc/version", "--", "true"}, exitFailure, "share /proc/version: it is no directory"},
+		{[]string{"/proc/version", "--", "true"}, exitFailure, "the source is a file: target: a file cannot be the root"},
+		{[]string{dir, "ls"}, exitFailure, "isthmus try " + dir + " -- ls"},
 		{[]string{"--socket", "/no/such.sock", "--", "true"}, exitFailure, "/no/such.sock: no such file or directory"},
 		{[]string{"--console", "/no/such/file", dir, "--", "true"}, exitFailure, "--console: "},
 		{[]string{"--memory", "1", dir, "--", "true"}, exitFailure, "1 MiB of memory"},

@@ -11,6 +11,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/isthmus-fs/isthmus/internal/compose"
+	"github.com/isthmus-fs/isthmus/internal/spec"
 	"github.com/isthmus-fs/isthmus/passthrough"
 	"github.com/isthmus-fs/isthmus/rules"
 	"github.com/isthmus-fs/isthmus/sandbox"
@@ -45,28 +47,7 @@ func (o *virtiofsdOptions) daemon(log *slog.Logger, nofileGiven bool) (*daemonCo
 		return nil, err
 	}
 	c := &daemonConfig{
-		share: shareSpec{
-			fs: passthrough.Config{
-				Path:              o.sharedDir,
-				Cache:             o.cache,
-				Writeback:         o.writeback,
-				DirectIO:          o.directIO,
-				DirectIOMmap:      o.allowMmap,
-				FileHandles:       o.fileHandles,
-				AnnounceSubmounts: o.submounts,
-				NoReaddirplus:     o.noReaddirplus,
-				Xattr:             o.xattr || o.xattrMap != nil,
-				PosixACL:          o.posixACL,
-				SecurityLabel:     o.securityLabel,
-				KillPriv:          o.killpriv,
-				PreserveNoatime:   o.noatime,
-				Logger:            log,
-			},
-			readOnly: o.readOnly,
-			xattrs:   o.xattrMap,
-			tag:      o.tag,
-			queues:   1,
-		},
+		share:  shareSpec{mounts: []compose.Mount{o.mount(log)}, tag: o.tag, queues: 1},
 		listen: listenSpec{path: o.socketPath, fd: o.fd, options: vhostuser.ListenOptions{Mode: 0o700}},
 		modes:  []sandbox.Mode{o.sandbox},
 		sandbox: sandbox.Config{
@@ -79,17 +60,19 @@ func (o *virtiofsdOptions) daemon(log *slog.Logger, nofileGiven bool) (*daemonCo
 		says:    virtiofsdPhrases,
 		log:     log,
 	}
+	mount := &c.share.mounts[0]
+	host := &mount.Host
 	if nofileGiven {
 		c.nofile = fileLimit{want: o.nofile, explicit: true}
 		if o.nofile != 0 && o.nofile < roomyFiles {
-			c.share.fs.MaxFDs, c.share.fs.MaxCachedFDs = max(1, o.guestFiles()), fewCachedFiles
+			host.MaxFDs, host.MaxCachedFDs = max(1, o.guestFiles()), fewCachedFiles
 		}
 	}
 	var err error
-	if c.share.uids, err = translation("translate-uid", o.uids); err != nil {
+	if mount.UIDs, err = translation("translate-uid", o.uids); err != nil {
 		return nil, err
 	}
-	if c.share.gids, err = translation("translate-gid", o.gids); err != nil {
+	if mount.GIDs, err = translation("translate-gid", o.gids); err != nil {
 		return nil, err
 	}
 	if c.sandbox.Keep, err = o.capsToKeep(); err != nil {
@@ -101,6 +84,33 @@ func (o *virtiofsdOptions) daemon(log *slog.Logger, nofileGiven bool) (*daemonCo
 		}
 	}
 	return c, nil
+}
+
+// mount says what the options mean for the directory that is shared.
+func (o *virtiofsdOptions) mount(log *slog.Logger) compose.Mount {
+	return compose.Mount{
+		Target: "/",
+		Type:   spec.Dir,
+		Source: o.sharedDir,
+		Host: passthrough.Config{
+			Path:              o.sharedDir,
+			Cache:             o.cache,
+			Writeback:         o.writeback,
+			DirectIO:          o.directIO,
+			DirectIOMmap:      o.allowMmap,
+			FileHandles:       o.fileHandles,
+			AnnounceSubmounts: o.submounts,
+			NoReaddirplus:     o.noReaddirplus,
+			Xattr:             o.xattr || o.xattrMap != nil,
+			PosixACL:          o.posixACL,
+			SecurityLabel:     o.securityLabel,
+			KillPriv:          o.killpriv,
+			PreserveNoatime:   o.noatime,
+			Logger:            log,
+		},
+		ReadOnly: o.readOnly,
+		Xattrs:   o.xattrMap,
+	}
 }
 
 // checkMeaning finds options that contradict each other or the host.

@@ -14,6 +14,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"github.com/isthmus-fs/isthmus/internal/compose"
+	"github.com/isthmus-fs/isthmus/internal/spec"
 	"github.com/isthmus-fs/isthmus/passthrough"
 	"github.com/isthmus-fs/isthmus/rules"
 	"github.com/isthmus-fs/isthmus/sandbox"
@@ -58,45 +60,45 @@ func TestVirtiofsdOptionsMean(t *testing.T) {
 		want func(*daemonConfig)
 	}{
 		{"", func(c *daemonConfig) {}},
-		{"--cache never", func(c *daemonConfig) { c.share.fs.Cache = passthrough.CacheNever }},
-		{"--cache=Metadata", func(c *daemonConfig) { c.share.fs.Cache = passthrough.CacheMetadata }},
-		{"-o cache=none", func(c *daemonConfig) { c.share.fs.Cache = passthrough.CacheNever }},
-		{"-o cache=always --cache never", func(c *daemonConfig) { c.share.fs.Cache = passthrough.CacheAlways }},
+		{"--cache never", func(c *daemonConfig) { c.share.mounts[0].Host.Cache = passthrough.CacheNever }},
+		{"--cache=Metadata", func(c *daemonConfig) { c.share.mounts[0].Host.Cache = passthrough.CacheMetadata }},
+		{"-o cache=none", func(c *daemonConfig) { c.share.mounts[0].Host.Cache = passthrough.CacheNever }},
+		{"-o cache=always --cache never", func(c *daemonConfig) { c.share.mounts[0].Host.Cache = passthrough.CacheAlways }},
 		{"-o cache=always -o cache=auto", func(c *daemonConfig) {}},
-		{"--writeback", func(c *daemonConfig) { c.share.fs.Writeback = true }},
+		{"--writeback", func(c *daemonConfig) { c.share.mounts[0].Host.Writeback = true }},
 		{"--writeback -o no_writeback", func(c *daemonConfig) {}},
-		{"--allow-direct-io", func(c *daemonConfig) { c.share.fs.DirectIO = true }},
-		{"-o allow_direct_io", func(c *daemonConfig) { c.share.fs.DirectIO = true }},
+		{"--allow-direct-io", func(c *daemonConfig) { c.share.mounts[0].Host.DirectIO = true }},
+		{"-o allow_direct_io", func(c *daemonConfig) { c.share.mounts[0].Host.DirectIO = true }},
 		{"-o allow_direct_io,no_allow_direct_io", func(c *daemonConfig) {}},
-		{"--allow-mmap", func(c *daemonConfig) { c.share.fs.DirectIOMmap = true }},
-		{"--no-readdirplus", func(c *daemonConfig) { c.share.fs.NoReaddirplus = true }},
+		{"--allow-mmap", func(c *daemonConfig) { c.share.mounts[0].Host.DirectIOMmap = true }},
+		{"--no-readdirplus", func(c *daemonConfig) { c.share.mounts[0].Host.NoReaddirplus = true }},
 		{"--no-readdirplus -o readdirplus", func(c *daemonConfig) {}},
-		{"-o no_readdirplus", func(c *daemonConfig) { c.share.fs.NoReaddirplus = true }},
-		{"--no-announce-submounts", func(c *daemonConfig) { c.share.fs.AnnounceSubmounts = false }},
+		{"-o no_readdirplus", func(c *daemonConfig) { c.share.mounts[0].Host.NoReaddirplus = true }},
+		{"--no-announce-submounts", func(c *daemonConfig) { c.share.mounts[0].Host.AnnounceSubmounts = false }},
 		{"--no-announce-submounts --announce-submounts", func(c *daemonConfig) {}},
 		{"--no-announce-submounts -o announce_submounts", func(c *daemonConfig) {}},
-		{"--killpriv-v2", func(c *daemonConfig) { c.share.fs.KillPriv = true }},
+		{"--killpriv-v2", func(c *daemonConfig) { c.share.mounts[0].Host.KillPriv = true }},
 		{"--killpriv-v2 --no-killpriv-v2", func(c *daemonConfig) {}},
 		{"--killpriv-v2 -o no_killpriv_v2", func(c *daemonConfig) {}},
-		{"-o killpriv_v2", func(c *daemonConfig) { c.share.fs.KillPriv = true }},
-		{"--xattr", func(c *daemonConfig) { c.share.fs.Xattr = true }},
+		{"-o killpriv_v2", func(c *daemonConfig) { c.share.mounts[0].Host.KillPriv = true }},
+		{"--xattr", func(c *daemonConfig) { c.share.mounts[0].Host.Xattr = true }},
 		{"-o xattr,no_xattr", func(c *daemonConfig) {}},
-		{"--xattrmap :map::user.virtiofs.:", func(c *daemonConfig) { c.share.fs.Xattr, c.share.xattrs = true, xattrs }},
-		{"-o xattrmap=:map::user.virtiofs.:", func(c *daemonConfig) { c.share.fs.Xattr, c.share.xattrs = true, xattrs }},
-		{"--posix-acl", func(c *daemonConfig) { c.share.fs.PosixACL = passthrough.NegotiateAlways }},
-		{"--posix-acl=auto", func(c *daemonConfig) { c.share.fs.PosixACL = passthrough.NegotiateAuto }},
+		{"--xattrmap :map::user.virtiofs.:", func(c *daemonConfig) { c.share.mounts[0].Host.Xattr, c.share.mounts[0].Xattrs = true, xattrs }},
+		{"-o xattrmap=:map::user.virtiofs.:", func(c *daemonConfig) { c.share.mounts[0].Host.Xattr, c.share.mounts[0].Xattrs = true, xattrs }},
+		{"--posix-acl", func(c *daemonConfig) { c.share.mounts[0].Host.PosixACL = passthrough.NegotiateAlways }},
+		{"--posix-acl=auto", func(c *daemonConfig) { c.share.mounts[0].Host.PosixACL = passthrough.NegotiateAuto }},
 		{"--posix-acl --posix-acl=never", func(c *daemonConfig) {}},
-		{"-o posix_acl", func(c *daemonConfig) { c.share.fs.PosixACL = passthrough.NegotiateAlways }},
+		{"-o posix_acl", func(c *daemonConfig) { c.share.mounts[0].Host.PosixACL = passthrough.NegotiateAlways }},
 		{"--posix-acl -o no_posix_acl", func(c *daemonConfig) {}},
-		{"--security-label", func(c *daemonConfig) { c.share.fs.SecurityLabel = passthrough.NegotiateAlways }},
-		{"--security-label=auto", func(c *daemonConfig) { c.share.fs.SecurityLabel = passthrough.NegotiateAuto }},
-		{"-o security_label", func(c *daemonConfig) { c.share.fs.SecurityLabel = passthrough.NegotiateAlways }},
+		{"--security-label", func(c *daemonConfig) { c.share.mounts[0].Host.SecurityLabel = passthrough.NegotiateAlways }},
+		{"--security-label=auto", func(c *daemonConfig) { c.share.mounts[0].Host.SecurityLabel = passthrough.NegotiateAuto }},
+		{"-o security_label", func(c *daemonConfig) { c.share.mounts[0].Host.SecurityLabel = passthrough.NegotiateAlways }},
 		{"--security-label -o no_security_label", func(c *daemonConfig) {}},
 		{"-o no_flock,no_posix_lock", func(c *daemonConfig) {}},
-		{"--preserve-noatime", func(c *daemonConfig) { c.share.fs.PreserveNoatime = true }},
-		{"--readonly", func(c *daemonConfig) { c.share.readOnly = true }},
-		{"--translate-uid map:0:1000:1", func(c *daemonConfig) { c.share.uids = &ids }},
-		{"--translate-gid map:0:1000:1", func(c *daemonConfig) { c.share.gids = &ids }},
+		{"--preserve-noatime", func(c *daemonConfig) { c.share.mounts[0].Host.PreserveNoatime = true }},
+		{"--readonly", func(c *daemonConfig) { c.share.mounts[0].ReadOnly = true }},
+		{"--translate-uid map:0:1000:1", func(c *daemonConfig) { c.share.mounts[0].UIDs = &ids }},
+		{"--translate-gid map:0:1000:1", func(c *daemonConfig) { c.share.mounts[0].GIDs = &ids }},
 		{"--tag files", func(c *daemonConfig) { c.share.tag = "files" }},
 		{"--sandbox chroot", func(c *daemonConfig) { c.modes = []sandbox.Mode{sandbox.ModeChroot} }},
 		{"--sandbox NONE", func(c *daemonConfig) { c.modes = []sandbox.Mode{sandbox.ModeNone} }},
@@ -106,23 +108,25 @@ func TestVirtiofsdOptionsMean(t *testing.T) {
 		{"--modcaps=-mknod:+SYS_ADMIN", func(c *daemonConfig) { c.sandbox.Keep = fewer }},
 		{"-o modcaps=-mknod:+sys_admin", func(c *daemonConfig) { c.sandbox.Keep = fewer }},
 		{"--inode-file-handles=never", func(c *daemonConfig) {
-			c.share.fs.FileHandles, c.sandbox.Keep = passthrough.HandlesNever, sandbox.ServerCaps(false)
+			c.share.mounts[0].Host.FileHandles, c.sandbox.Keep = passthrough.HandlesNever, sandbox.ServerCaps(false)
 		}},
-		{"--inode-file-handles=mandatory", func(c *daemonConfig) { c.share.fs.FileHandles = passthrough.HandlesMandatory }},
+		{"--inode-file-handles=mandatory", func(c *daemonConfig) { c.share.mounts[0].Host.FileHandles = passthrough.HandlesMandatory }},
 		{"--inode-file-handles=fallback", func(c *daemonConfig) {}},
 		{"--rlimit-nofile 0", func(c *daemonConfig) { c.nofile = fileLimit{0, true} }},
 		{"--rlimit-nofile 5000", func(c *daemonConfig) { c.nofile = fileLimit{5000, true} }},
 		{"--rlimit-nofile 1000", func(c *daemonConfig) {
-			c.nofile, c.share.fs.MaxFDs, c.share.fs.MaxCachedFDs = fileLimit{1000, true}, 390, 64
+			c.nofile, c.share.mounts[0].Host.MaxFDs, c.share.mounts[0].Host.MaxCachedFDs = fileLimit{1000, true}, 390, 64
 		}},
 		{"--rlimit-nofile 610", func(c *daemonConfig) {
-			c.nofile, c.share.fs.MaxFDs, c.share.fs.MaxCachedFDs = fileLimit{610, true}, 1, 64
+			c.nofile, c.share.mounts[0].Host.MaxFDs, c.share.mounts[0].Host.MaxCachedFDs = fileLimit{610, true}, 1, 64
 		}},
 		{"--thread-pool-size 64", func(c *daemonConfig) {}},
 		{"--migration-mode file-handles --migration-on-error guest-error", func(c *daemonConfig) {}},
 		{"--socket-group daemon", func(c *daemonConfig) { c.listen.options = vhostuser.ListenOptions{Mode: 0o770, Group: 1} }},
 		{"--shared-dir {none}/x -o source={none}/x -o source={dir}", func(c *daemonConfig) {}},
-		{"-o source={dir}/a,,b=c,xattr", func(c *daemonConfig) { c.share.fs.Path, c.share.fs.Xattr = comma, true }},
+		{"-o source={dir}/a,,b=c,xattr", func(c *daemonConfig) {
+			c.share.mounts[0].Source, c.share.mounts[0].Host.Path, c.share.mounts[0].Host.Xattr = comma, comma, true
+		}},
 	} {
 		t.Run(test.args, func(t *testing.T) {
 			args := append([]string{"--shared-dir", dir, "--socket-path", "s"}, strings.Fields(strings.NewReplacer("{dir}", dir, "{none}", dir+"/none").Replace(test.args))...)
@@ -137,7 +141,10 @@ func TestVirtiofsdOptionsMean(t *testing.T) {
 			}
 			want := &daemonConfig{
 				share: shareSpec{
-					fs:     passthrough.Config{Path: dir, AnnounceSubmounts: true, Logger: log},
+					mounts: []compose.Mount{{
+						Target: "/", Type: spec.Dir, Source: dir,
+						Host: passthrough.Config{Path: dir, AnnounceSubmounts: true, Logger: log},
+					}},
 					queues: 1,
 				},
 				listen:  listenSpec{path: "s", fd: -1, options: vhostuser.ListenOptions{Mode: 0o700}},

@@ -159,3 +159,22 @@ const (
 	findPaths migrationMode = iota
 	passHandles
 )
+
+var cachePolicies = choice[passthrough.CachePolicy]{
+	{"auto", passthrough.CacheAuto},
+	{"never", passthrough.CacheNever},
+	{"metadata", passthrough.CacheMetadata},
+	{"always", passthrough.CacheAlways},
+}
+
+var handleUses = choice[passthrough.HandleUse]{
+	{"prefer", passthrough.HandlesPrefer},
+	{"mandatory", passthrough.HandlesMandatory},
+	{"never", passthrough.HandlesNever},
+}
+
+var negotiations = choice[passthrough.Negotiate]{
+	{"never", passthrough.NegotiateNever},
+	{"auto", passthrough.NegotiateAuto},
+	{"always", passthrough.NegotiateAlways},
+}

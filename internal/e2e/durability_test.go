@@ -39,6 +39,7 @@ const (
 // daemon stays behind, and one that is started at once, on the same socket,
 // serves the next guest.
 func TestNothingSyncedIsLost(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name string
 		args []string
@@ -51,6 +52,7 @@ func TestNothingSyncedIsLost(t *testing.T) {
 		{"without a sandbox", []string{"--sandbox", "none"}, (*daemon).inner, 1},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			share, socket := t.TempDir(), filepath.Join(t.TempDir(), "s")
 			d := launch{socket: socket}.serve(t, share, tt.args...)
 			for range tt.runs {

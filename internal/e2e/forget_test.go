@@ -20,6 +20,7 @@ import (
 // the descriptors are back. Nodes that each keep a descriptor do the same, with
 // as many files as the usual limit of open files leaves room for.
 func TestGuestForgetsEverything(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	const dirs, files = 100, 1000
 	for i := range dirs {
@@ -42,6 +43,7 @@ func TestGuestForgetsEverything(t *testing.T) {
 		{"descriptors", passthrough.HandlesNever, 10},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			files := tt.list * files
 			fs, err := passthrough.New(passthrough.Config{Path: dir, FileHandles: tt.use})
 			if err != nil {

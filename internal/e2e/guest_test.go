@@ -96,34 +96,47 @@ func tail(b *logBuffer) string {
 	return s
 }
 
-// TestFilesInAGuest runs every test of internal/guesttest on a share, inside
-// real guests.
+// severalAtOnce are the guest tests that keep several processors busy, and move
+// the most.
+const severalAtOnce = "Parallel|ManyUsers|Thousands|FiveHundred|Random|Mapping|Transfers|Lock"
+
+// TestFilesInAGuest runs the tests of internal/guesttest on a share, inside real
+// guests: all of them in User-Mode Linux. QEMU has two processors, two request
+// queues and PCI to add, for which each test need not be long, and the file
+// system of the host matters only to those that do several things at once.
 func TestFilesInAGuest(t *testing.T) {
-	for _, kind := range []lab.Kind{lab.UML, lab.QEMU} {
-		for _, dir := range hostDirs(t) {
-			t.Run(kind.String()+"/"+dir.name, func(t *testing.T) {
-				d := serve(t, dir.path, "--queues", "2")
-				idle := d.openFiles()
-				args := []string{carried, "-test.v"}
-				if kind == lab.QEMU && dir.name == "tmpfs" {
-					args = append(args, "-test.short")
-				}
-				cfg := guest(kind, d, args...)
-				cfg.Env = []string{"ISTHMUS_TEST_DIR=" + mountedAt, "ISTHMUS_TEST_FEATURES=" + dir.features}
-				cfg.Files = []lab.File{{Path: carried, Source: guestTest, Mode: 0o755}}
-				out := run(t, cfg)
-				if n := strings.Count(out, "\n--- PASS"); n < 50 {
-					t.Errorf("only %d tests ran:\n%s", n, out)
-				}
-				d.waitLog("the VM has disconnected")
-				if strings.Contains(d.log.String(), "do not arrive") {
-					t.Error("the daemon warns of memory that is not shared")
-				}
-				if n := d.openFiles(); n > idle {
-					t.Errorf("%d descriptors before the guest, %d after", idle, n)
-				}
-				d.stop(syscall.SIGTERM)
-			})
-		}
+	t.Parallel()
+	for _, tt := range []struct {
+		kind  lab.Kind
+		tmpfs bool
+		args  []string
+		least int // how many tests there have to be
+	}{
+		{lab.UML, false, nil, 100},
+		{lab.UML, true, nil, 100},
+		{lab.QEMU, false, []string{"-test.short"}, 100},
+		{lab.QEMU, true, []string{"-test.short", "-test.run", severalAtOnce}, 20},
+	} {
+		dir := openDir(t, tt.tmpfs)
+		t.Run(tt.kind.String()+"/"+dir.name, func(t *testing.T) {
+			t.Parallel()
+			d := serve(t, dir.path, "--queues", "2")
+			idle := d.openFiles()
+			cfg := guest(tt.kind, d, append([]string{carried, "-test.v"}, tt.args...)...)
+			cfg.Env = []string{"ISTHMUS_TEST_DIR=" + mountedAt, "ISTHMUS_TEST_FEATURES=" + dir.features}
+			cfg.Files = []lab.File{{Path: carried, Source: guestTest, Mode: 0o755}}
+			out := run(t, cfg)
+			if n := strings.Count(out, "\n--- PASS"); n < tt.least {
+				t.Errorf("only %d tests ran:\n%s", n, out)
+			}
+			d.waitLog("the VM has disconnected")
+			if strings.Contains(d.log.String(), "do not arrive") {
+				t.Error("the daemon warns of memory that is not shared")
+			}
+			if n := d.openFiles(); n > idle {
+				t.Errorf("%d descriptors before the guest, %d after", idle, n)
+			}
+			d.stop(syscall.SIGTERM)
+		})
 	}
 }

@@ -9,12 +9,14 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/isthmus-fs/isthmus/internal/lab"
 )
 
 // TestDaemonOutlivesItsGuests has one daemon serve guest after guest.
 func TestDaemonOutlivesItsGuests(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	d := serve(t, dir)
 	for range 3 {
@@ -27,6 +29,7 @@ func TestDaemonOutlivesItsGuests(t *testing.T) {
 }
 
 func TestOnceEndsWithTheGuest(t *testing.T) {
+	t.Parallel()
 	d := serve(t, t.TempDir(), "--once")
 	run(t, guest(lab.UML, d, "true"))
 	if status := d.wait(); status != 0 {
@@ -37,6 +40,7 @@ func TestOnceEndsWithTheGuest(t *testing.T) {
 // TestGuestMountsAgain unmounts and mounts the share in one guest, several
 // times, with work in between.
 func TestGuestMountsAgain(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	d := serve(t, dir)
 	cfg := guest(lab.UML, d, sh(`
@@ -58,6 +62,7 @@ func TestGuestMountsAgain(t *testing.T) {
 // TestGuestReboots has a guest reboot without unmounting: the VMM keeps its
 // connection, and the next kernel starts with INIT on fresh rings.
 func TestGuestReboots(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	d := serve(t, dir, "--queues", "2")
 	cfg := guest(lab.QEMU, d, sh(`
@@ -77,10 +82,12 @@ func TestGuestReboots(t *testing.T) {
 // TestGuestIsKilled pulls the plug on a guest that writes, again and again:
 // the daemon gives back what the guest held and serves the next.
 func TestGuestIsKilled(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	d := serve(t, dir)
 	idle := d.openFiles()
-	for range 3 {
+	const killed = 3
+	for range killed {
 		ctx, cancel := context.WithCancel(t.Context())
 		cfg := guest(lab.UML, d, sh(`
 			cd `+mountedAt+`
@@ -97,7 +104,7 @@ func TestGuestIsKilled(t *testing.T) {
 		}
 	}
 	run(t, guest(lab.UML, d, "test", "-s", mountedAt+"/f50"))
-	d.waitLogCount("the VM has disconnected", 1)
+	d.waitLogCount("the VM has disconnected", killed+1)
 	if n := d.openFiles(); n > idle {
 		t.Errorf("%d descriptors before, %d after the guests", idle, n)
 	}
@@ -107,6 +114,7 @@ func TestGuestIsKilled(t *testing.T) {
 // TestStopUnderLoad ends the daemon while a guest writes. What the guest had
 // synced is whole.
 func TestStopUnderLoad(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	d := serve(t, dir)
 	synced := make(chan string, 1)
@@ -146,11 +154,13 @@ func TestStopUnderLoad(t *testing.T) {
 	<-ended
 }
 
+// waitLogCount waits until the daemon has logged text a number of times.
 func (d *daemon) waitLogCount(text string, least int) {
 	d.t.Helper()
-	d.waitLog(text)
-	if n := strings.Count(d.log.String(), text); n < least {
-		d.t.Errorf("%q was logged %d times:\n%s", text, n, d.log)
+	for end := time.Now().Add(patience); strings.Count(d.log.String(), text) < least; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			d.t.Fatalf("%q was logged %d times, want %d:\n%s", text, strings.Count(d.log.String(), text), least, d.log)
+		}
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 // the way in the others: two guests, each with a daemon of its own on the same
 // directory, and the host.
 func TestLocksHoldBetweenGuestsAndHost(t *testing.T) {
+	t.Parallel()
 	for kind, onHost := range map[string]func(fd int) error{
 		"flock": func(fd int) error { return unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB) },
 		"posix": func(fd int) error {
@@ -23,6 +24,7 @@ func TestLocksHoldBetweenGuestsAndHost(t *testing.T) {
 		},
 	} {
 		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
 			dir := t.TempDir()
 			f, err := os.Create(filepath.Join(dir, "f"))
 			if err != nil {

@@ -165,8 +165,10 @@ var ownerScript = []string{
 
 // TestTranslatedIDs shows each kind of translation to root and to ordinary users.
 func TestTranslatedIDs(t *testing.T) {
+	t.Parallel()
 	for _, tr := range translations {
 		t.Run(tr.name, func(t *testing.T) {
+			t.Parallel()
 			shared, hosts := callDirs(t)
 			d := serve(t, shared, "--translate-uid", tr.spec, "--translate-gid", tr.spec)
 			got := callsInGuest(t, d, ownerScript)
@@ -277,6 +279,7 @@ var userNamespace = append(slices.Clone(ownerScript),
 // TestUserNamespace has a daemon with the ids of a user namespace, and the host's
 // kernel in a namespace of the same kind.
 func TestUserNamespace(t *testing.T) {
+	t.Parallel()
 	const base, count = 100000, 65536
 	shared, hosts := callDirs(t)
 	if err := os.Chmod(filepath.Dir(guestTest), 0o755); err != nil {

@@ -42,6 +42,7 @@ const identity = "Creator|Umask|Users|ModeBits|Setuid|Privileges|Special|Sticky"
 // own file systems too, which the tests of internal/guesttest themselves show for
 // a plain directory, and onHost for all others.
 func TestOptionsInAGuest(t *testing.T) {
+	t.Parallel()
 	for _, o := range []option{
 		{name: "cache never", args: []string{"--cache", "never"}, words: "nommap", run: "."},
 		// Guests can make use of this from Linux 6.6 on, and Debian 12's is older.
@@ -72,6 +73,7 @@ func TestOptionsInAGuest(t *testing.T) {
 		{name: "no sys_admin", args: []string{"--modcaps", "-sys_admin"}, run: "Attribute", onHost: withCapabilities("-sys_admin")},
 	} {
 		t.Run(o.name, func(t *testing.T) {
+			t.Parallel()
 			dir := openDir(t, o.tmpfs)
 			features := combine(dir.features, o.words)
 			if o.onHost != nil {

@@ -132,8 +132,10 @@ func attributeCalls() []call {
 // TestMappedAttributes makes the calls in the guest, and on the host with the names
 // that the map has for them.
 func TestMappedAttributes(t *testing.T) {
+	t.Parallel()
 	for _, m := range attributeMaps {
 		t.Run(m.name, func(t *testing.T) {
+			t.Parallel()
 			shared, hosts := callDirs(t)
 			for _, dir := range []string{shared, hosts} {
 				found := filepath.Join(dir, "found")
@@ -226,6 +228,7 @@ func (m *attributeMap) shown(list string) string {
 // of the capabilities: they are attributes like others to it, and what ends them
 // is the daemon.
 func TestMappedCapabilities(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		rules    string
 		tmpfs    bool
@@ -235,6 +238,7 @@ func TestMappedCapabilities(t *testing.T) {
 		{":map::user.virtiofs.:", true, "--killpriv=false"},
 	} {
 		t.Run(c.rules, func(t *testing.T) {
+			t.Parallel()
 			dir := openDir(t, c.tmpfs)
 			d := serve(t, dir.path, "--xattrmap", c.rules, c.killpriv)
 			passed(t, run(t, testsInGuest(lab.UML, d, "Privileges|Capabilit", dir.features)))
@@ -246,9 +250,11 @@ func TestMappedCapabilities(t *testing.T) {
 // TestSecurityLabels has a guest whose kernel labels what is made: with SELinux and
 // no policy, which makes labels of the names of the initial ones.
 func TestSecurityLabels(t *testing.T) {
+	t.Parallel()
 	const label = "security.selinux"
 	for _, mode := range []string{"never", "auto", "always"} {
 		t.Run(mode, func(t *testing.T) {
+			t.Parallel()
 			shared, _ := callDirs(t)
 			script := []string{
 				"0 file file", "0 dir dir", "0 link link", "0 fifo fifo", "0 char char",

@@ -136,6 +136,7 @@ var aloneTests = []string{
 // TestRootless has an ordinary user, without a capability, serve a directory of
 // its own to a real guest, with no id but its own.
 func TestRootless(t *testing.T) {
+	t.Parallel()
 	u := newOrdinary(t)
 	d := u.serve(t, u.share)
 	checkOrdinary(t, d)
@@ -160,6 +161,7 @@ func TestRootless(t *testing.T) {
 // TestRootlessWithSubordinateIDs is the same for a user who has ranges of ids:
 // everybody in the guest has one of them.
 func TestRootlessWithSubordinateIDs(t *testing.T) {
+	t.Parallel()
 	const uid1000, gid1000 = subUID + 1000 - 1, subGID + 1000 - 1
 	u := newOrdinary(t).withSubordinates(t)
 	for _, tt := range []struct {
@@ -214,6 +216,7 @@ func TestRootlessWithSubordinateIDs(t *testing.T) {
 
 // TestRootlessGuestToo has the user start the guest as well.
 func TestRootlessGuestToo(t *testing.T) {
+	t.Parallel()
 	u := newOrdinary(t)
 	d := u.run(t, "try", u.share, "--", "sh", "-euc", "cd "+mountedAt+makeFilesAsRoot)
 	if status := d.wait(); status != 0 {

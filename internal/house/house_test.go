@@ -53,6 +53,7 @@ var floors = map[string]int{
 	"internal/compat":         6,
 	"internal/benchmount":     6,
 	"internal/e2e":            6,
+	"internal/e2e/churn":      6,
 	"internal/e2e/holdlock":   6,
 	"internal/guesttest":      6,
 	"internal/house":          6,

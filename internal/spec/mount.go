@@ -1,6 +1,7 @@
 package spec
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -185,6 +186,43 @@ func (m *Mount) String() string {
 		}
 	}
 	return b.String()
+}
+
+// Set takes a value of the option that word stands for, as --WORD=VALUE has it: of what
+// is said for all mounts. Later values replace earlier ones, but for lists.
+func (m *Mount) Set(word, value string) error {
+	meaning, why := mountForm.find(word)
+	if why != "" {
+		return errors.New(why)
+	}
+	r := newReader(mountForm, m)
+	if why := r.say(word, meaning, Pos{}, value); why != "" {
+		return errors.New(strings.TrimPrefix(why, word+" "))
+	}
+	return nil
+}
+
+// Fill takes over from d, which is what was said for all mounts, the options that m says
+// nothing about and that are for its type, which is not [Auto]. That all are to be
+// readonly is not for private space, which would then be of no use. It is an error if
+// what d says does not go with what m does.
+func (m *Mount) Fill(d *Mount) error {
+	for i := range mountForm.options {
+		o := &mountForm.options[i]
+		fits := o.types&sets[m.Type] != 0 && (m.Type != Overlay || o.types&hosts == 0 || o.types&sets[m.Lower] != 0)
+		if !fits || len(o.get(m)) != 0 || o.word == "readonly" && sets[m.Type]&spaces != 0 {
+			continue
+		}
+		for _, v := range o.get(d) {
+			if err := o.set(m, v); err != nil {
+				return &Error{m.Pos, o.word + " " + quote(v) + ": " + err.Error()}
+			}
+		}
+	}
+	if word, why := m.fault(); why != "" {
+		return &Error{m.Pos, word + ": " + why}
+	}
+	return nil
 }
 
 // What [Mount.Limit] is where no size was given, in bytes: archive.DefaultMaxBytes

@@ -146,6 +146,20 @@ func checkTag(s string) error {
 	return nil
 }
 
+// Each calls f for each setting that was said, with its values, which are those that
+// a flag of that name takes.
+func (s *Settings) Each(f func(word string, values []string) error) error {
+	for i := range settingForm.options {
+		o := &settingForm.options[i]
+		if v := o.get(s); len(v) != 0 {
+			if err := f(o.word, v); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 // check says what cannot be said together.
 func (s *Settings) check() error {
 	switch {
