@@ -14,6 +14,10 @@ const (
 // its extensions. Before, a security context just followed the names.
 const minorExtlen = 38
 
+// minorSubmountsEnd is the minor version of Linux 6.12. Linux 6.1 panics when a file is
+// closed whose submount has gone away (fuse_release_end); 6.12 and 7.2 do not.
+const minorSubmountsEnd = 41
+
 // Flags of INIT. Those from bit 32 on travel in flags2 and only with initExt.
 const (
 	initAsyncRead         uint64 = 1 << 0
@@ -51,7 +55,7 @@ const initAlways = initAsyncRead | initBigWrites | initMaxPages | initExt
 
 // featureFlags maps the flags of INIT that a file system decides about.
 // vfs.FeatExport has no line: with it a guest looks up "." and "..", which no
-// vfs.Name can be.
+// vfs.Name can be. vfs.FeatSubmountsEnd follows from the version.
 var featureFlags = [...]struct {
 	flag uint64
 	feat vfs.Features

@@ -41,6 +41,9 @@ func (s *Server) initSession(c *Call) (int, syscall.Errno) {
 		return 0, syscall.EPROTO
 	}
 	offered := featuresOf(flags)
+	if offered.Has(vfs.FeatSubmounts) && in.minor >= minorSubmountsEnd {
+		offered |= vfs.FeatSubmountsEnd
+	}
 	features, errno := s.fs.Init(offered)
 	if errno != 0 {
 		s.destroy()

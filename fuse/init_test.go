@@ -131,6 +131,9 @@ func TestInitFlags(t *testing.T) {
 			if errno != 0 {
 				t.Fatal(errno)
 			}
+			if feat == vfs.FeatSubmounts {
+				feat |= vfs.FeatSubmountsEnd
+			}
 			if fs.offered != feat {
 				t.Errorf("bit %d was offered as %#x, want %#x", bit, fs.offered, feat)
 			}
@@ -141,6 +144,21 @@ func TestInitFlags(t *testing.T) {
 			if out.Flags != want {
 				t.Errorf("bit %d, wanted %v: accepted %#x, want %#x", bit, wanted, out.Flags, want)
 			}
+		}
+	}
+}
+
+// TestSubmountsEnd: kernels before Linux 6.12 are not trusted to outlive the end of a
+// submount.
+func TestSubmountsEnd(t *testing.T) {
+	for minor, end := range map[uint32]bool{38: false, 40: false, 41: true, 45: true} {
+		fs := &featuresFS{}
+		_, c := newClient(fs, fuse.Options{})
+		if _, errno := c.Init(fusetest.InitIn{Major: 7, Minor: minor, Flags: 1 << 27}); errno != 0 {
+			t.Fatal(errno)
+		}
+		if fs.offered.Has(vfs.FeatSubmountsEnd) != end || !fs.offered.Has(vfs.FeatSubmounts) {
+			t.Errorf("minor %d: %#x was offered", minor, fs.offered)
 		}
 	}
 }

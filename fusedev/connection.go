@@ -23,9 +23,14 @@ type connection uint32
 // connectionAt returns the connection that is mounted on path, or something that
 // is none if another kind of file system is there. It asks the kernel only, not
 // the server, and so works when nobody serves.
-func connectionAt(path string) connection {
+func connectionAt(path string) connection { return statConnection(unix.AT_FDCWD, path, 0) }
+
+// connectionOf is [connectionAt] for an open file.
+func connectionOf(fd int) connection { return statConnection(fd, "", unix.AT_EMPTY_PATH) }
+
+func statConnection(dir int, path string, flags int) connection {
 	var st unix.Statx_t
-	err := unix.Statx(unix.AT_FDCWD, path, unix.AT_STATX_DONT_SYNC|unix.AT_SYMLINK_NOFOLLOW|unix.AT_NO_AUTOMOUNT, 0, &st)
+	err := unix.Statx(dir, path, flags|unix.AT_STATX_DONT_SYNC|unix.AT_SYMLINK_NOFOLLOW|unix.AT_NO_AUTOMOUNT, 0, &st)
 	if err != nil || st.Dev_major != 0 {
 		return 0
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -262,17 +263,50 @@ func (m *Mounted) dismiss() error {
 	return m.remove(true)
 }
 
+const (
+	// flushPatience is how long data may take to come here that the kernel holds back.
+	flushPatience = 10 * time.Second
+	// copyPatience is how long the connection may outlive the mount, of which other
+	// mount namespaces can have copies that nobody knows of.
+	copyPatience = time.Second
+)
+
 // end removes the mount with as little harm as possible. One that has been
-// detached has users, of whom nobody knows when they are done.
+// detached has users, of whom nobody knows when they are done; so may other mount
+// namespaces.
 func (m *Mounted) end() error {
+	m.flush()
+	patience := time.Duration(0)
 	if m.here() && m.remove(false) == nil {
-		return nil
+		patience = copyPatience
 	}
 	select {
 	case <-m.done:
 		return nil
-	default:
+	case <-time.After(patience):
 		return m.abort()
+	}
+}
+
+// flush has the kernel write what it holds back, while there is somebody to take it.
+func (m *Mounted) flush() {
+	flushed := make(chan struct{})
+	go func() {
+		defer close(flushed)
+		root, err := unix.Open(m.dir, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return
+		}
+		defer oslib.Close(root)
+		if connectionOf(root) == m.id {
+			unix.Syncfs(root)
+		}
+	}()
+	select {
+	case <-flushed:
+	case <-m.done:
+	case <-time.After(flushPatience):
+		m.opt.Logger.Error("data that were written to the mount may not have arrived", "mount", m.dir, "waited", flushPatience)
 	}
 }
 

@@ -77,6 +77,10 @@ func TestAllocs(t *testing.T) {
 			in, out := int64(0), int64(1000)
 			_, errno = oslib.CopyFileRange(fd, &in, fd, &out, 100, 0)
 			must(t, "copy", errno)
+			c := oslib.IovCursor{Left: iov[:]}
+			c.Aligned(0, oslib.Alignment{Mem: 1, Block: 4}, 1)
+			must(t, "sync", oslib.SyncFileRange(fd, 0, 0, unix.SYNC_FILE_RANGE_WRITE))
+			must(t, "advise", oslib.Fadvise(fd, 0, 0, unix.FADV_DONTNEED))
 		},
 		"list": func() {
 			_, errno := oslib.Lseek(d, 0, unix.SEEK_SET)

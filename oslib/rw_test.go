@@ -134,6 +134,30 @@ func TestSeekAndCopy(t *testing.T) {
 	}
 }
 
+// TestPageCache: what is written out can be dropped.
+func TestPageCache(t *testing.T) {
+	d, _ := openDir(t)
+	fd := newFile(t, d, "f", "some data")
+	pages := func() (all, dirty uint64) {
+		var cs unix.Cachestat_t
+		if err := unix.Cachestat(uint(fd), &unix.CachestatRange{}, &cs, 0); err != nil {
+			t.Fatal(err)
+		}
+		return cs.Cache, cs.Dirty + cs.Writeback
+	}
+	must(t, "sync", oslib.SyncFileRange(fd, 0, 4096, unix.SYNC_FILE_RANGE_WRITE|unix.SYNC_FILE_RANGE_WAIT_AFTER))
+	if all, dirty := pages(); all != 1 || dirty != 0 {
+		t.Errorf("written out: %d pages, %d dirty", all, dirty)
+	}
+	must(t, "drop", oslib.Fadvise(fd, 0, 0, unix.FADV_DONTNEED))
+	if all, _ := pages(); all != 0 {
+		t.Errorf("dropped: %d pages", all)
+	}
+	want(t, "sync nothing", oslib.SyncFileRange(fd, -1, 1, 0), syscall.EINVAL)
+	want(t, "unknown advice", oslib.Fadvise(fd, 0, 0, 99), syscall.EINVAL)
+	want(t, "no file", oslib.Fadvise(-1, 0, 0, unix.FADV_DONTNEED), syscall.EBADF)
+}
+
 func TestLocks(t *testing.T) {
 	d, _ := openDir(t)
 	a := newFile(t, d, "f", "")

@@ -92,7 +92,7 @@ type Config struct {
 	// removed, as alignment rules of the host's disk would show in the guest.
 	DirectIO bool
 	// IO says how the host's files are read and written. With IODirect, DirectIO
-	// makes no difference: nobody's alignment is the guest's concern then.
+	// makes no difference: a guest may read and write as it likes.
 	IO IOMode
 	// DirectIOMmap lets a guest map files shared that are open past its cache
 	// (CacheNever, CacheMetadata).

@@ -49,10 +49,7 @@ func TestConformance(t *testing.T) {
 			IO: passthrough.IODirect, FileHandles: passthrough.HandlesNever, Xattr: true, KillPriv: true, Locks: passthrough.Locks{POSIX: true, Flock: true},
 		}},
 		{"disk, sync", "/tmp", 0, passthrough.Config{
-			IO: passthrough.IOSync, Xattr: true, KillPriv: true, Locks: passthrough.Locks{POSIX: true, Flock: true},
-		}},
-		{"disk, direct and sync", "/tmp", 0, passthrough.Config{
-			IO: passthrough.IODirect | passthrough.IOSync, DirectIO: true, Xattr: true, Writeback: true, Locks: passthrough.Locks{POSIX: true, Flock: true},
+			IO: passthrough.IOSync, DirectIO: true, Xattr: true, KillPriv: true, Locks: passthrough.Locks{POSIX: true, Flock: true},
 		}},
 		{"tmpfs, direct and sync", "/dev/shm", 0, passthrough.Config{
 			IO: passthrough.IODirect | passthrough.IOSync, Xattr: true, Locks: passthrough.Locks{POSIX: true, Flock: true},

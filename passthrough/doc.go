@@ -30,4 +30,11 @@
 // has: itself, as which the guest's root acts too, and those that its namespace
 // maps. To make something as any other is EPERM. It holds nodes by descriptor, as
 // opening by handle is a right over a whole file system.
+//
+// # The host's page cache
+//
+// File data go through the host's page cache as those of any program do, and a guest's
+// O_SYNC is the host's. [Config] IO has all files read and written past it, or on the disk
+// before a write is answered. In the ordinary mode a door may leave reads and writes to the
+// kernel altogether ([FS.Backing]).
 package passthrough

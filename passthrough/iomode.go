@@ -74,6 +74,9 @@ func (fs *FS) openDirect(fd int) direct {
 }
 
 func (d *direct) close(fs *FS) {
+	if !d.on {
+		return
+	}
 	if d.align.Block != 0 {
 		oslib.Close(d.fd)
 		fs.fds.put()

@@ -18,7 +18,7 @@ import (
 type likeTmpfs struct{ *scratch.FS }
 
 func (fs likeTmpfs) Fallocate(r *vfs.Request, node vfs.NodeID, h vfs.Handle, off, length uint64, mode uint32) syscall.Errno {
-	if mode&unix.FALLOC_FL_ZERO_RANGE != 0 {
+	if mode&unix.FALLOC_FL_ZERO_RANGE != 0 && length != 0 {
 		return syscall.EOPNOTSUPP
 	}
 	return fs.FS.Fallocate(r, node, h, off, length, mode)

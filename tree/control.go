@@ -133,6 +133,7 @@ func (fs *FS) enlist(m *mount) error {
 		return &PathError{Op: "mount", Path: m.path, Err: errno, Why: fmt.Sprintf("the file system has no root: %v", errno)}
 	}
 	m.ino, m.typ = root.Attr.Ino, root.Attr.Mode&unix.S_IFMT
+	m.setDevice(fs.submounts.Load() && m.isDir())
 	return nil
 }
 

@@ -69,7 +69,7 @@ func (l *listing) Add(name []byte, ino, next uint64, typ uint32, e *vfs.Entry) {
 	if isTail(next) {
 		next |= topBit
 	}
-	l.out.Add(name, ino, next, typ, e)
+	l.out.Add(name, ino^l.m.inoMix.Load(), next, typ, e)
 	l.added = true
 }
 
@@ -92,7 +92,7 @@ func (fs *FS) Readdir(r *vfs.Request, node vfs.NodeID, h vfs.Handle, off uint64,
 	}
 	plus := sink.Plus()
 	plain := plus && m.adapt(adaptPlain)
-	if d == nil && !isTail(off) && !plain && (m.base == 0 && !fs.changing || !plus) {
+	if d == nil && !isTail(off) && !plain && (m.base == 0 && !fs.changing || !plus) && m.inoMix.Load() == 0 {
 		errno = m.child.Readdir(r, id, h, off, sink)
 	} else {
 		l := listings.Get().(*listing)
@@ -140,6 +140,15 @@ func (l *listing) list(r *vfs.Request, id vfs.NodeID, h vfs.Handle, off uint64) 
 	}
 }
 
+// inoOf is the inode number that guests see of what is attached.
+func (fs *FS) inoOf(a *attachment) uint64 {
+	m := a.m
+	if m == nil {
+		m = fs.synthMount
+	}
+	return a.ino ^ m.inoMix.Load()
+}
+
 // tail adds the names of mounts with numbers above n.
 func (l *listing) tail(r *vfs.Request, n uint64) syscall.Errno {
 	if l.dir == nil {
@@ -154,7 +163,7 @@ func (l *listing) tail(r *vfs.Request, n uint64) syscall.Errno {
 			return 0
 		}
 		var e *vfs.Entry
-		ino, typ := a.ino, a.typ
+		ino, typ := l.fs.inoOf(a), a.typ
 		if plus {
 			switch errno := l.fs.enterMount(r, a, &l.entry); {
 			case errno == 0:

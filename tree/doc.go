@@ -20,10 +20,13 @@
 // removed or replaced (EBUSY), directories with mounts in them not be removed or
 // replaced (ENOTEMPTY), and a rename, link or copy from one mount into another is
 // EXDEV. Only the name of a mount that is no directory can be removed, where
-// [MountOptions] allow it. Where the guest knows submounts, the root directory of each mount but "/",
-// and of each island of synthetic directories, says that it is one, so that device and
-// inode number together stay unique. A mount that is no directory has the
-// device number of the directory that it is in.
+// [MountOptions] allow it.
+//
+// Where the guest knows submounts, the root directory of each mount but "/", and of each
+// island of synthetic directories, says that it is one, and so has a device number of
+// its own. Elsewhere (/dev/fuse, a mount that is no directory, and guests that do not outlive
+// the end of a submount, where mounts may be removed) the index of the mount is in the
+// upper 16 bits of inode numbers. So device and inode number together stay unique.
 //
 // # Names that guests remove
 //

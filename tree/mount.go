@@ -28,6 +28,10 @@ type mount struct {
 	ino uint64
 	typ uint32
 
+	// inoMix keeps inode numbers apart where the guest is not told of submounts, and so
+	// sees one device: it is added (xor) to all of this mount. 0 where it is not needed.
+	inoMix atomic.Uint64
+
 	// at is where it is attached; nil for "/". Guarded by FS.mu.
 	at *attachment
 
@@ -129,7 +133,17 @@ func (m *mount) took(e *vfs.Entry) syscall.Errno {
 	}
 	m.refs.Add(1)
 	e.Node |= m.base
+	e.Attr.Ino ^= m.inoMix.Load()
 	return 0
+}
+
+// setDevice says whether guests see a device number of its own for the mount.
+func (m *mount) setDevice(own bool) {
+	mix := uint64(m.base)
+	if own {
+		mix = 0
+	}
+	m.inoMix.Store(mix)
 }
 
 // made is took for a call that may have failed.

@@ -83,6 +83,12 @@ func (fs *FS) mark(m *mount, id vfs.NodeID, a *vfs.Attr) {
 	}
 }
 
+// show makes attributes of a file system those of a node in the tree.
+func (fs *FS) show(m *mount, id vfs.NodeID, a *vfs.Attr) {
+	fs.mark(m, id, a)
+	a.Ino ^= m.inoMix.Load()
+}
+
 // Forget implements [vfs.FileSystem].
 func (fs *FS) Forget(node vfs.NodeID, n uint64) {
 	m, id := fs.root, node
@@ -132,7 +138,7 @@ func (fs *FS) Getattr(r *vfs.Request, node vfs.NodeID, h vfs.Handle, out *vfs.At
 		return syscall.ESTALE
 	}
 	errno := m.child.Getattr(r, id, h, out)
-	fs.mark(m, id, &out.Attr)
+	fs.show(m, id, &out.Attr)
 	m.leave(id)
 	return errno
 }
@@ -144,7 +150,7 @@ func (fs *FS) Setattr(r *vfs.Request, node vfs.NodeID, h vfs.Handle, in *vfs.Set
 		return syscall.ESTALE
 	}
 	errno := m.child.Setattr(r, id, h, in, out)
-	fs.mark(m, id, &out.Attr)
+	fs.show(m, id, &out.Attr)
 	m.leave(id)
 	return errno
 }
@@ -159,7 +165,7 @@ func (fs *FS) Statx(r *vfs.Request, node vfs.NodeID, h vfs.Handle, flags, mask u
 	if errno = fs.instead(m, errno, noStatx); errno == noStatx {
 		errno = m.statx(r, id, h, out)
 	}
-	fs.mark(m, id, &out.Attr)
+	fs.show(m, id, &out.Attr)
 	m.leave(id)
 	return errno
 }

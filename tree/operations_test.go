@@ -266,7 +266,7 @@ type openFile struct {
 
 // open opens a file on both sides, if there is one.
 func (p *propertyRun) open() {
-	a := p.drawPath("path to open")
+	a := p.drawNear("path to open")
 	e, errno := find(p.fs, a)
 	if errno != 0 || e.Attr.Mode&unix.S_IFMT != unix.S_IFREG {
 		if errno == 0 {

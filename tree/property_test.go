@@ -92,6 +92,24 @@ func (p *propertyRun) drawPath(what string) string {
 	return s
 }
 
+// drawNear draws a path, of a mount or next to it as often as not.
+func (p *propertyRun) drawNear(what string) string {
+	at := p.drawPath(what)
+	if len(p.mounts) == 0 || rapid.Bool().Draw(p.rt, what+" anywhere") {
+		return at
+	}
+	m := rapid.SampledFrom(slices.Sorted(maps.Keys(p.mounts))).Draw(p.rt, what+" near")
+	switch near := rapid.IntRange(0, 3).Draw(p.rt, what+" is"); {
+	case near == 0:
+		return path.Join(m, path.Base(at))
+	case near == 1 && path.Dir(m) != "/":
+		return path.Dir(m)
+	case m != "/":
+		return m
+	}
+	return at
+}
+
 // drawMount makes a mount for a path on the tree's side.
 func (p *propertyRun) drawMount(at string, files bool) *refMount {
 	from := kinds
@@ -332,11 +350,11 @@ func (p *propertyRun) unmount() {
 
 // operation makes a random operation on both sides.
 func (p *propertyRun) operation() {
-	a := p.drawPath("path")
+	a := p.drawNear("path")
 	op := rapid.SampledFrom(propertyOps).Draw(p.rt, "operation")
 	var b string
 	if op.two {
-		b = p.drawPath("other path")
+		b = p.drawNear("other path")
 	}
 	got, errno := op.got(p.fs, a, b)
 	var want string
@@ -400,7 +418,7 @@ func (p *propertyRun) compare() {
 // walkGot walks the tree as a guest does, which gives each submount a device.
 func (p *propertyRun) walkGot(at string, node vfs.NodeID, mode uint32, dev uint64, all map[string]seen, devs map[string]uint64) {
 	var list []string
-	for _, x := range readdir(p.t, p.fs, node, 0, 3, len(at)%2 == 0) {
+	for _, x := range readdir(p.t, p.fs, node, 0, 1+len(at)%3, len(at)%2 == 0) {
 		list = append(list, x.name)
 		e, errno := vfs.Entry{}, syscall.Errno(0)
 		if errno = p.fs.Lookup(&root, node, name(x.name), &e); errno != 0 || e.Attr.Mode&unix.S_IFMT != x.typ {

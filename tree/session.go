@@ -12,7 +12,12 @@ func (fs *FS) Init(offered vfs.Features) (agreed vfs.Features, errno syscall.Err
 	if fs.changing {
 		// Without an open, a guest keeps listings for as long as it likes.
 		offered &^= vfs.FeatNoOpendir
+		if !offered.Has(vfs.FeatSubmountsEnd) {
+			// It could not do without a submount again.
+			offered &^= vfs.FeatSubmounts
+		}
 	}
+	offered &^= vfs.FeatSubmountsEnd
 	fs.between(func() {
 		fs.begun = true
 		if agreed, errno = fs.negotiate(offered); errno != 0 {
@@ -20,7 +25,12 @@ func (fs *FS) Init(offered vfs.Features) (agreed vfs.Features, errno syscall.Err
 			return
 		}
 		fs.inSession, fs.agreed = true, agreed
-		fs.submounts.Store(agreed.Has(vfs.FeatSubmounts))
+		own := agreed.Has(vfs.FeatSubmounts)
+		fs.submounts.Store(own)
+		fs.synthMount.setDevice(own)
+		for _, m := range fs.mounts {
+			m.setDevice(own && m.isDir())
+		}
 	})
 	return agreed, errno
 }

@@ -58,6 +58,7 @@ const (
 	FeatIDMap                                // mounts of the share may be id-mapped in the guest
 	FeatInodeDAX                             // AttrDAX is understood
 	FeatExport                               // lookups of "." and ".." by id
+	FeatSubmountsEnd                         // submounts may go away while files in them are open
 )
 
 // Has reports whether all of f are in the set.

@@ -63,7 +63,7 @@ func parse(args []string, usage io.Writer) (*config, error) {
 	fl.SortFlags = false
 	fl.StringVar(&c.dir, "dir", os.TempDir(), "directory below which to work, on the file system to measure; /dev/shm for memory")
 	fl.StringVar(&c.program, "program", "bin/isthmus", "the program isthmus; empty to measure without it")
-	fl.StringArrayVar(&c.variants, "variant", []string{"", "--writeback"}, "flags of 'isthmus mount' for one contender; may be repeated")
+	fl.StringArrayVar(&c.variants, "variant", []string{"", "--passthrough=never", "--writeback"}, "flags of 'isthmus mount' for one contender; may be repeated")
 	fl.StringArrayVar(&c.peers, "peer", nil, `another contender, NAME=COMMAND: COMMAND is for sh, mounts {dir} on {mnt}
 and serves it until SIGTERM; may be repeated`)
 	fl.StringArrayVar(&c.only, "only", nil, "only workloads with this in their name; may be repeated")

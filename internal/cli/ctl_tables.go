@@ -3,6 +3,7 @@ package cli
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -36,7 +37,11 @@ func filesTable(files *control.Files, now time.Time) string {
 	t := newTable(">OPEN", ">UID", ">PID", ">DATA", "HOW", "PATH")
 	for i := range files.Files {
 		f := &files.Files[i]
-		t.row(age(now.Sub(f.Since)), whole(uint64(f.UID)), whole(uint64(f.PID)), size(float64(f.Bytes)), f.Flags.String(), orDash(printable(string(f.Path))))
+		uid := "-" // not said
+		if f.UID != math.MaxUint32 {
+			uid = whole(uint64(f.UID))
+		}
+		t.row(age(now.Sub(f.Since)), uid, whole(uint64(f.PID)), size(float64(f.Bytes)), f.Flags.String(), orDash(printable(string(f.Path))))
 	}
 	text := t.String()
 	if files.More > 0 {

@@ -155,7 +155,7 @@ func exampleTarget() *ctlTarget {
 		},
 		files: control.Files{Files: []control.OpenFile{
 			{Path: "/a", Flags: unix.O_RDWR | unix.O_APPEND, UID: 1000, PID: 7, Bytes: 123456},
-			{Flags: unix.O_DIRECTORY},
+			{Flags: unix.O_DIRECTORY, UID: 1<<32 - 1},
 		}, More: 5},
 		stats: control.Stats{
 			Uptime: time.Hour, Bounds: []uint64{1000, 20_000, 300_000},
@@ -199,7 +199,7 @@ func TestCtlText(t *testing.T) {
 		want string
 	}{
 		{[]string{"mounts"}, mountsShown},
-		{[]string{"files"}, " OPEN   UID  PID     DATA  HOW                PATH\n1h30m  1000    7  121 KiB  read-write,append  /a\n   0s     0    0      0 B  read,directory     -\nand 5 more: see --limit\n"},
+		{[]string{"files"}, " OPEN   UID  PID     DATA  HOW                PATH\n1h30m  1000    7  121 KiB  read-write,append  /a\n   0s     -    0      0 B  read,directory     -\nand 5 more: see --limit\n"},
 		{[]string{"stats"}, statsShown},
 		{[]string{"log-level"}, "info\n"},
 		{[]string{"log-level", "debug"}, ""},

@@ -17,18 +17,9 @@ func TestMount(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(from, "file"), []byte("text\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command("/proc/self/exe", "mount", "--translate-uid", "map:77:0:1", from, to)
-	stderr, err := cmd.StderrPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer cmd.Process.Kill()
-	if line, err := bufio.NewReader(stderr).ReadString('\n'); !strings.Contains(line, "mounted") {
-		t.Fatalf("it says %q, %v", line, err)
+	cmd, line := startMount(t, "--translate-uid", "map:77:0:1", from, to)
+	if !strings.Contains(line, "mounted") {
+		t.Fatalf("it says %q", line)
 	}
 	out, err := exec.Command("sh", "-c", `cd "$1" && cat file && stat -c %u file && echo new >made`, "sh", to).CombinedOutput()
 	if err != nil || string(out) != "text\n77\n" {
@@ -46,6 +37,94 @@ func TestMount(t *testing.T) {
 	if names, err := os.ReadDir(to); err != nil || len(names) != 0 {
 		t.Errorf("the mount point holds %v, %v afterwards", names, err)
 	}
+}
+
+// TestMountEndsInOtherNamespaces: a mount of which another mount namespace has a copy
+// ends all the same, and what was written to it has arrived.
+func TestMountEndsInOtherNamespaces(t *testing.T) {
+	from, to := t.TempDir(), t.TempDir()
+	cmd, line := startMount(t, "--writeback", "--passthrough=never", from, to)
+	if !strings.Contains(line, "mounted") {
+		t.Fatalf("it says %q", line)
+	}
+	other := exec.Command("unshare", "-m", "--propagation", "private", "sh", "-c", "echo there; exec sleep 1000")
+	other.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	out, err := other.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := other.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer other.Wait()
+	defer other.Process.Kill()
+	if _, err := bufio.NewReader(out).ReadString('\n'); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("sh", "-c", `echo held back >"$1"/file`, "sh", to).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if err := cmd.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("after the interrupt: %v", err)
+	}
+	if text, err := os.ReadFile(filepath.Join(from, "file")); string(text) != "held back\n" {
+		t.Errorf("the host reads %q, %v", text, err)
+	}
+}
+
+func TestMountInBackground(t *testing.T) {
+	from, to := t.TempDir(), t.TempDir()
+	if err := os.WriteFile(filepath.Join(from, "file"), []byte("text\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	run := func(name string, args ...string) string {
+		out, err := exec.Command(name, args...).CombinedOutput()
+		if err != nil {
+			t.Errorf("%s %q: %v\n%s", name, args, err, out)
+		}
+		return string(out)
+	}
+	log := filepath.Join(t.TempDir(), "log")
+	cmd := exec.Command("/proc/self/exe", "mount", "--background", from+":/d", "type=scratch,target=/tmp", to)
+	f, err := os.Create(log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	cmd.Stderr = f
+	if err := cmd.Run(); err != nil {
+		text, _ := os.ReadFile(log)
+		t.Fatalf("%v\n%s", err, text)
+	}
+	if out := run("cat", filepath.Join(to, "d", "file")); out != "text\n" {
+		t.Errorf("in the mount: %q", out)
+	}
+	run("umount", to)
+	cmd = exec.Command("/proc/self/exe", "mount", "--background", filepath.Join(from, "none"), to)
+	out, err := cmd.CombinedOutput()
+	if cmd.ProcessState.ExitCode() != exitFailure || !strings.Contains(string(out), "no such file") || strings.Count(string(out), "\n") != 1 {
+		t.Errorf("of what is not there: %v\n%s", err, out)
+	}
+}
+
+// startMount runs the program, as a process of its own, and returns its first line.
+func startMount(t *testing.T, args ...string) (*exec.Cmd, string) {
+	t.Helper()
+	cmd := exec.Command("/proc/self/exe", append([]string{"mount"}, args...)...)
+	stderr, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { cmd.Process.Kill() })
+	line, _ := bufio.NewReader(stderr).ReadString('\n')
+	return cmd, line
 }
 
 func TestMountPointInsideTheDirectory(t *testing.T) {

@@ -27,28 +27,35 @@ func (c *call) params(v any) error { return decodeParams(c.request.Params, v) }
 
 // done logs a request that changes something, and who made it.
 func (c *call) done(what string, err error, attrs ...slog.Attr) {
-	pid, uid := peer(c.conn)
-	attrs = append(attrs, slog.Int("by-pid", int(pid)), slog.Int("by-uid", int(uid)))
+	if cred := peer(c.conn); cred != nil {
+		if cred.Pid != 0 { // it can be seen from here
+			attrs = append(attrs, slog.Int("by-pid", int(cred.Pid)))
+		}
+		attrs = append(attrs, slog.Int("by-uid", int(cred.Uid)))
+	}
 	if err != nil {
 		attrs = append(attrs, slog.Any("error", err))
 	}
 	c.log.LogAttrs(context.Background(), slog.LevelInfo, "control: "+what, attrs...)
 }
 
-// peer says who has the other end of a connection. The pid is 0 for a process that
-// cannot be seen from here.
-func peer(conn *net.UnixConn) (pid int32, uid uint32) {
+// peer says who has the other end of a connection, nil if that cannot be found out.
+func peer(conn *net.UnixConn) *unix.Ucred {
 	raw, err := conn.SyscallConn()
 	if err != nil {
-		return 0, ^uint32(0)
+		return nil
 	}
-	uid = ^uint32(0)
-	_ = raw.Control(func(fd uintptr) {
-		if cred, err := unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED); err == nil {
-			pid, uid = cred.Pid, cred.Uid
+	var cred *unix.Ucred
+	err = raw.Control(func(fd uintptr) {
+		c, err := unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
+		if err == nil {
+			cred = c
 		}
 	})
-	return pid, uid
+	if err != nil {
+		return nil
+	}
+	return cred
 }
 
 // methods are what a request may ask for.
@@ -116,18 +123,18 @@ func files(ctx context.Context, c *call) (any, error) {
 		return nil, Errorf(CodeBadParams, "limit is %d: want 1 to %d", p.Limit, MaxListed)
 	}
 	f, err := c.target.Files(ctx, p.Limit)
-	f.bound()
+	f.bound(c.longest)
 	f.Files = list(f.Files)
 	return f, err
 }
 
-// bound leaves out the last files where the answer would be too long, which a guest
-// with paths that are long enough can bring about.
-func (f *Files) bound() {
-	const most, perByte, others = MaxAnswer - 1<<10, 6, 256 // \u0001 is six bytes long
-	size := 0
+// bound leaves out the last files where the answer would have more bytes than longest, which
+// a guest with paths that are long enough can bring about.
+func (f *Files) bound(longest int) {
+	const perByte, perFile, around = 6, 384, 256 // \u0001 is six bytes long
+	size := around
 	for i := range f.Files {
-		if size += perByte*len(f.Files[i].Path) + others; size > most {
+		if size += perByte*len(f.Files[i].Path) + perFile; size > longest {
 			f.More += uint64(len(f.Files) - i)
 			f.Files = f.Files[:i]
 			return

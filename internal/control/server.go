@@ -61,9 +61,9 @@ const (
 	shortage = 100 * time.Millisecond
 )
 
-// Serve serves the clients that connect to l until ctx ends, and returns nil then, when all
-// requests under way are done. l stays the caller's. Connections end after five
-// minutes without a request.
+// Serve serves the clients that connect to l until ctx ends or l is closed, and returns nil
+// then, when all requests under way are done. l stays the caller's. Connections end
+// after five minutes without a request.
 func Serve(ctx context.Context, l Listener, t Target, log *slog.Logger) error {
 	ctx, cancel := context.WithCancel(ctx)
 	var conns sync.WaitGroup
@@ -77,6 +77,8 @@ func Serve(ctx context.Context, l Listener, t Target, log *slog.Logger) error {
 			if err == nil {
 				conn.Close()
 			}
+			return nil
+		case errors.Is(err, net.ErrClosed):
 			return nil
 		case temporary(err):
 			log.Warn("control: a client has to wait", "error", err)
@@ -117,7 +119,7 @@ func temporary(err error) bool {
 // empty buffer, so nobody waits.
 func refuse(conn *net.UnixConn) {
 	defer conn.Close()
-	c := serverConn{conn: conn, patience: lineTime}
+	c := newServerConn(conn, nil, nil)
 	_ = c.write(answer{Error: Errorf(CodeBusy, "%d clients are connected, which is as many as there can be: try again when one has gone", MaxConns)})
 }
 
@@ -131,7 +133,7 @@ func serveConn(ctx context.Context, conn *net.UnixConn, idle time.Duration, t Ta
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	defer conn.Close()
 	defer stop()
-	c := serverConn{conn: conn, lines: newServerLines(conn), target: t, log: log, patience: lineTime}
+	c := newServerConn(conn, t, log)
 	c.lines.idle, c.lines.partial = idle, lineTime
 	defer c.lines.close()
 	err := c.serve(ctx)
@@ -157,9 +159,15 @@ type serverConn struct {
 	lines  *lines
 	target Target
 	log    *slog.Logger
-	// patience is how long an answer may stay unread.
+	// patience is how long an answer may stay unread, and longest how many bytes it may
+	// have.
 	patience time.Duration
+	longest  int
 	out      []byte
+}
+
+func newServerConn(conn *net.UnixConn, t Target, log *slog.Logger) *serverConn {
+	return &serverConn{conn: conn, lines: newServerLines(conn), target: t, log: log, patience: lineTime, longest: MaxAnswer}
 }
 
 // serve answers requests. An [Error] says that the client is out of step.
@@ -203,8 +211,8 @@ func (c *serverConn) write(a answer) error {
 	if err != nil {
 		return err
 	}
-	if len(out) > MaxAnswer {
-		a = answer{ID: a.ID, Error: Errorf(CodeFailed, "the answer has more than %d bytes", MaxAnswer)}
+	if len(out) > c.longest {
+		a = answer{ID: a.ID, Error: Errorf(CodeFailed, "the answer has more than %d bytes", c.longest)}
 		return c.write(a)
 	}
 	if c.out = out; cap(out) > 4*readChunk {

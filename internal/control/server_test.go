@@ -17,6 +17,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
+
+	"github.com/isthmus-fs/isthmus/vhostuser"
 )
 
 func TestMethods(t *testing.T) {
@@ -322,6 +324,46 @@ func TestEndWhileBusy(t *testing.T) {
 	}
 }
 
+func TestServeEndsWithItsListener(t *testing.T) {
+	l, err := vhostuser.Listen(filepath.Join(t.TempDir(), "control"), vhostuser.ListenOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- Serve(t.Context(), l, &fakeTarget{}, slog.New(slog.DiscardHandler)) }()
+	l.Close()
+	if err := <-ended; err != nil {
+		t.Errorf("Serve: %v", err)
+	}
+}
+
+// failingListener has nothing to accept.
+type failingListener struct {
+	errs []error
+	end  context.CancelFunc
+}
+
+func (l *failingListener) Accept(ctx context.Context) (*net.UnixConn, error) {
+	err := l.errs[0]
+	if l.errs = l.errs[1:]; len(l.errs) == 0 && l.end != nil {
+		l.end()
+	}
+	return nil, err
+}
+
+func TestErrorsOfAccept(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	log := new(logBuffer)
+	// Without descriptors a client has to wait, and the daemon goes on.
+	l := &failingListener{errs: []error{unix.EMFILE, context.Canceled}, end: cancel}
+	if err := Serve(ctx, l, &fakeTarget{}, slog.New(slog.NewTextHandler(log, nil))); err != nil || !strings.Contains(log.String(), "too many open files") {
+		t.Errorf("Serve: %v, and it logs %s", err, log)
+	}
+	if err := Serve(t.Context(), &failingListener{errs: []error{unix.EINVAL}}, &fakeTarget{}, slog.New(slog.DiscardHandler)); err != unix.EINVAL {
+		t.Errorf("Serve: %v", err)
+	}
+}
+
 // TestClientGivesUp ends calls by their context. Their answers come later and are nobody's.
 func TestClientGivesUp(t *testing.T) {
 	target := &fakeTarget{block: make(chan struct{})}
@@ -357,8 +399,8 @@ func TestUnreadAnswer(t *testing.T) {
 	if _, err := io.WriteString(ours, `{"method":"files"}`+"\n"); err != nil {
 		t.Fatal(err)
 	}
-	c := serverConn{conn: conn, lines: newServerLines(conn), target: &fakeTarget{files: files}, patience: time.Millisecond}
-	defer conn.Close()
+	c := newServerConn(conn, &fakeTarget{files: files}, nil)
+	c.patience = time.Millisecond
 	if err := c.serve(t.Context()); !isTimeout(err) {
 		t.Errorf("serve: %v", err)
 	}
@@ -393,31 +435,31 @@ func TestTimesOfLines(t *testing.T) {
 	}
 }
 
-// TestLongAnswers has paths that are as long in JSON as can be.
+// TestLongAnswers asks a server whose answers are short.
 func TestLongAnswers(t *testing.T) {
-	files := make([]OpenFile, MaxListed)
-	for i := range files {
-		files[i].Path = Text(strings.Repeat("\x01", 4000))
+	files := make([]OpenFile, 1000)
+	for i := range files { // as long in JSON as can be
+		files[i] = OpenFile{Text(strings.Repeat("\x01", i)), ^OpenFlags(0), 1<<32 - 1, 1<<32 - 1, time.Now(), 1<<64 - 1}
 	}
-	path, _ := serve(t, &fakeTarget{files: files})
-	f, err := dial(t, path).Files(t.Context(), MaxListed)
-	if err != nil || len(f.Files) < 600 || int(f.More)+len(f.Files) != MaxListed {
+	ours, conn := pair(t)
+	s := newServerConn(conn, &fakeTarget{files: files, mounts: make([]Mount, 10_000)}, nil)
+	s.longest = 100_000
+	served := make(chan error, 1)
+	go func() { served <- s.serve(t.Context()) }()
+	c := NewClient(ours)
+	f, err := c.Files(t.Context(), 1000)
+	if err != nil || len(f.Files) < 50 || int(f.More)+len(f.Files) != 1000 {
 		t.Errorf("%d files and %d more, %v", len(f.Files), f.More, err)
 	}
-}
-
-func TestAnswerThatIsTooLong(t *testing.T) {
-	mounts := make([]Mount, 1000)
-	for i := range mounts {
-		mounts[i].Spec = Text(strings.Repeat("x", 20000))
-	}
-	path, _ := serve(t, &fakeTarget{mounts: mounts})
-	c := dial(t, path)
-	if _, err := c.Mounts(t.Context()); err == nil || err.Error() != "the answer has more than 16777216 bytes" {
+	if _, err := c.Mounts(t.Context()); err == nil || err.Error() != "the answer has more than 100000 bytes" {
 		t.Errorf("Mounts: %v", err)
 	}
 	if _, err := c.Version(t.Context()); err != nil {
 		t.Error(err)
+	}
+	c.Close()
+	if err := <-served; err != io.EOF {
+		t.Errorf("serve: %v", err)
 	}
 }
 
@@ -535,7 +577,7 @@ func FuzzRequest(f *testing.F) {
 		if r.Method == "add" || r.Method == "remove" || r.Method == "log-level" {
 			return // they ask the connection who its peer is
 		}
-		c := serverConn{target: target, log: slog.New(slog.DiscardHandler)}
+		c := newServerConn(nil, target, nil)
 		out, err := appendLine(nil, c.answer(t.Context(), &r, nil))
 		if err != nil || strings.Count(string(out), "\n") != 1 || !json.Valid(out) {
 			t.Fatalf("answer %q, %v", out, err)

@@ -47,7 +47,8 @@ type Files struct {
 type OpenFile struct {
 	Path  Text      `json:"path"` // in the guest
 	Flags OpenFlags `json:"flags"`
-	UID   uint32    `json:"uid"` // the guest's user who opened it
+	// UID is the guest's user who opened it, 2³²−1 if the guest did not say.
+	UID uint32 `json:"uid"`
 	// PID is the guest's process that opened it; others may use it by now.
 	PID   uint32    `json:"pid"`
 	Since time.Time `json:"since"`

@@ -32,6 +32,7 @@
 // serves itself: the test then runs in another one. The tests of this package
 // are a program for that, and for guests: they take the directory from
 // ISTHMUS_FSX_DIR, the one behind it from ISTHMUS_FSX_BEHIND and what it lacks,
-// words of [Lack] separated by commas, from ISTHMUS_FSX_LACKS. The flags
+// words of [Lack] separated by commas, from ISTHMUS_FSX_LACKS. With
+// ISTHMUS_FSX_FOUND they use what [Prepare] has made there. The flags
 // -rapid.checks and -rapid.steps say how much is done.
 package fsx

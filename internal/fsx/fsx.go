@@ -3,6 +3,7 @@ package fsx
 import (
 	"flag"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -20,13 +21,14 @@ const (
 	NoZeroRange                  // FALLOC_FL_ZERO_RANGE answers EOPNOTSUPP
 	NoCollapse                   // so do FALLOC_FL_COLLAPSE_RANGE and FALLOC_FL_INSERT_RANGE
 	NoMixture                    // no file is both mapped and opened with O_DIRECT
+	NoNames                      // there is one file, named a, and there can be no other
 )
 
 // lackWords are what [ParseLacks] takes.
 var lackWords = []struct {
 	lack Lack
 	word string
-}{{NoMmap, "mmap"}, {NoDirect, "direct"}, {NoZeroRange, "zerorange"}, {NoCollapse, "collapse"}, {NoMixture, "mixture"}}
+}{{NoMmap, "mmap"}, {NoDirect, "direct"}, {NoZeroRange, "zerorange"}, {NoCollapse, "collapse"}, {NoMixture, "mixture"}, {NoNames, "names"}}
 
 // ParseLacks reads words separated by commas.
 func ParseLacks(list string) (Lack, error) {
@@ -55,6 +57,9 @@ type Config struct {
 	// is under test. At the end of each sequence its files are compared too.
 	Behind string
 	Lacks  Lack
+	// Found says that there are directories made by [Prepare] in Dir. Each
+	// sequence takes one of them, with what is in it.
+	Found bool
 }
 
 // Check runs random sequences in a directory. How many, how long and from which
@@ -67,24 +72,65 @@ func Check(t *testing.T, cfg Config) {
 	}
 	other := startProcess(t)
 	local := &here{}
+	taken := 0
 	rapid.Check(t, func(t *rapid.T) {
-		dir, err := os.MkdirTemp(cfg.Dir, "fsx-")
+		m := &machine{t: t, cfg: &cfg, actors: [...]doer{local, other}, names: map[string]*inode{}, some: someNames}
+		var err error
+		switch {
+		case cfg.Lacks&NoNames != 0:
+			m.dir, m.some = cfg.Dir, someNames[:1]
+		case cfg.Found:
+			m.dir = filepath.Join(cfg.Dir, foundName(taken))
+			taken++
+		default:
+			m.dir, err = os.MkdirTemp(cfg.Dir, "fsx-")
+		}
 		if err != nil {
 			t.Fatalf("make a directory: %v", err)
 		}
-		m := &machine{t: t, cfg: &cfg, dir: dir, actors: [...]doer{local, other}, names: map[string]*inode{}}
 		// A check that fails ends by a panic.
 		defer func() {
 			m.reset("/")
-			if err := os.RemoveAll(dir); err != nil {
-				panic(fmt.Sprintf("remove %s: %v", dir, err))
+			if cfg.Lacks&NoNames != 0 {
+				return
+			}
+			if err := os.RemoveAll(m.dir); err != nil {
+				panic(fmt.Sprintf("remove %s: %v", m.dir, err))
 			}
 		}()
-		m.reset(dir)
+		m.reset(m.dir)
+		m.begin()
 		t.Repeat(m.actions())
 		m.compareAll()
-		if cfg.Behind != "" {
-			m.compareBehind(filepath.Join(cfg.Behind, filepath.Base(dir)))
+		switch {
+		case cfg.Behind == "":
+		case cfg.Lacks&NoNames != 0:
+			m.compareBehind(cfg.Behind)
+		default:
+			m.compareBehind(filepath.Join(cfg.Behind, filepath.Base(m.dir)))
 		}
 	})
 }
+
+// Prepare makes n directories for [Config.Found], each with two files of random
+// sizes, which say what is in them.
+func Prepare(dir string, n int) error {
+	rng := rand.New(rand.NewPCG(1, 2))
+	for i := range n {
+		sub := filepath.Join(dir, foundName(i))
+		if err := os.Mkdir(sub, 0o755); err != nil {
+			return err
+		}
+		for _, name := range someNames[:2] {
+			if err := os.WriteFile(filepath.Join(sub, name), found(rng.IntN(limit)), 0o644); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func foundName(i int) string { return fmt.Sprint("found-", i) }
+
+// found is what a file of a size holds that Prepare makes.
+func found(size int) []byte { return pattern(uint64(size), size) }

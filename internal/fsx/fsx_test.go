@@ -3,6 +3,7 @@ package fsx
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"testing"
 )
 
@@ -22,6 +23,7 @@ const (
 	dirVar    = "ISTHMUS_FSX_DIR"
 	behindVar = "ISTHMUS_FSX_BEHIND"
 	lacksVar  = "ISTHMUS_FSX_LACKS"
+	foundVar  = "ISTHMUS_FSX_FOUND"
 )
 
 // TestFiles tests the directory that the environment names or, without one,
@@ -32,11 +34,29 @@ func TestFiles(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		Check(t, Config{Dir: dir, Behind: os.Getenv(behindVar), Lacks: lacks})
+		Check(t, Config{Dir: dir, Behind: os.Getenv(behindVar), Lacks: lacks, Found: os.Getenv(foundVar) != ""})
 		return
 	}
 	t.Run("disk", func(t *testing.T) { Check(t, Config{Dir: t.TempDir()}) })
 	t.Run("memory", func(t *testing.T) { Check(t, Config{Dir: inMemory(t), Lacks: NoZeroRange | NoCollapse}) })
+}
+
+// TestFound does the same with files that are there before.
+func TestFound(t *testing.T) {
+	dir := inMemory(t)
+	if err := Prepare(dir, 100); err != nil {
+		t.Fatal(err)
+	}
+	Check(t, Config{Dir: dir, Behind: dir, Lacks: NoZeroRange | NoCollapse, Found: true})
+}
+
+// TestOneFile does it with one file alone.
+func TestOneFile(t *testing.T) {
+	dir := inMemory(t)
+	if err := os.WriteFile(filepath.Join(dir, "a"), []byte("something"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	Check(t, Config{Dir: dir, Behind: dir, Lacks: NoZeroRange | NoCollapse | NoNames})
 }
 
 // inMemory makes a directory on tmpfs.

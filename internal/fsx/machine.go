@@ -18,6 +18,7 @@ type machine struct {
 	dir    string
 	actors [2]doer // of the descriptors with even and with odd numbers
 	names  map[string]*inode
+	some   []string // the names that there may be
 	slots  [slots - 1]*slot
 	step   uint64
 	// touched are the pieces of files that the last step had to do with.
@@ -34,6 +35,22 @@ type piece struct {
 const spare = slots - 1
 
 var someNames = []string{"a", "b", "c"}
+
+// begin finds what there is.
+func (m *machine) begin() {
+	m.t.Helper()
+	switch {
+	case m.cfg.Lacks&NoNames != 0:
+		m.do(op{Call: callTruncate, Name: m.some[0]})
+		m.names[m.some[0]] = &inode{}
+	case m.cfg.Found:
+		for _, name := range m.some[:2] {
+			o := op{Call: callStat, Name: name}
+			a := m.do(o)
+			m.names[name] = &inode{data: found(int(a.N))}
+		}
+	}
+}
 
 // actions are all steps. rapid takes each as often as another, those with a
 // greater weight more often.
@@ -59,7 +76,7 @@ func (m *machine) actions() map[string]func(*rapid.T) {
 		{"copy", 2, 0, 0, m.copy},
 		{"extents", 1, 0, 0, m.extents},
 		{"sync", 1, 0, 0, m.sync},
-		{"rename", 1, 0, 0, m.rename},
+		{"rename", 1, NoNames, 0, m.rename},
 		{"together", 2, 0, 0, m.together},
 	} {
 		if m.cfg.Lacks&a.unless != 0 || m.cfg.Lacks&a.only != a.only {
@@ -127,7 +144,7 @@ func (m *machine) slot(ok func(*slot) bool) int {
 	}
 	if len(good) == 0 {
 		i := m.pick("descriptor", len(m.slots))
-		m.openAs(i, sample(m, "name", someNames), unix.O_RDWR)
+		m.openAs(i, sample(m, "name", m.some), unix.O_RDWR)
 		return i
 	}
 	return sample(m, "descriptor", good)
@@ -206,7 +223,7 @@ func (m *machine) compareSizes() {
 			m.sameSize(s.ino, op{Call: callSize, Slot: i})
 		}
 	}
-	for i, name := range someNames {
+	for i, name := range m.some {
 		o := op{Call: callStat, Slot: i, Name: name}
 		if ino := m.names[name]; ino != nil {
 			m.sameSize(ino, o)
@@ -247,7 +264,7 @@ func (m *machine) compare(ino *inode, off, n int64) {
 		m.compareBy(by[m.step%uint64(len(by))], m.slots[by[m.step%uint64(len(by))]], off, n)
 		return
 	}
-	for _, name := range someNames {
+	for _, name := range m.some {
 		if m.names[name] == ino {
 			m.compareName(name, off, n)
 			return
@@ -298,7 +315,7 @@ func (m *machine) compareAll() {
 				m.loadAt(i, 0, s.ino.size())
 			}
 		}
-		for _, name := range someNames {
+		for _, name := range m.some {
 			if ino := m.names[name]; ino != nil {
 				m.compareName(name, 0, max(ino.size(), 1))
 			}
@@ -308,7 +325,7 @@ func (m *machine) compareAll() {
 				m.do(op{Call: callDrop, Slot: i})
 			}
 		}
-		for _, name := range someNames {
+		for _, name := range m.some {
 			if m.names[name] != nil {
 				m.do(op{Call: callOpen, Slot: spare, Name: name})
 				m.do(op{Call: callDrop, Slot: spare})
@@ -326,7 +343,7 @@ func (m *machine) compareBehind(dir string) {
 		m.t.Fatal(err)
 	}
 	for _, e := range entries {
-		if !slices.Contains(someNames, e.Name()) || m.names[e.Name()] == nil {
+		if !slices.Contains(m.some, e.Name()) || m.names[e.Name()] == nil {
 			m.t.Fatalf("behind, there is %s", e.Name())
 		}
 	}

@@ -15,7 +15,7 @@ func (m *machine) open() {
 		more = append(more, unix.O_DIRECT)
 	}
 	flags |= sample(m, "flag", more)
-	m.openAs(m.pick("descriptor", len(m.slots)), sample(m, "name", someNames), flags)
+	m.openAs(m.pick("descriptor", len(m.slots)), sample(m, "name", m.some), flags)
 }
 
 // openAs opens a name, and makes the file if there is none.
@@ -87,7 +87,7 @@ func (m *machine) write() {
 func (m *machine) truncate() {
 	i := m.slot((*slot).writable)
 	ino, o := m.slots[i].ino, op{Call: callFtruncate, Slot: i}
-	for _, name := range someNames {
+	for _, name := range m.some {
 		if m.names[name] == ino && m.pick("by name", 2) == 1 {
 			o.Call, o.Name, o.Slot = callTruncate, name, m.pick("process", 2)
 			break
@@ -233,7 +233,7 @@ func (m *machine) copy() {
 		}
 	}
 	if len(from) == 0 {
-		m.openAs((to+2)%len(m.slots)&^1+to%2, sample(m, "name", someNames), unix.O_RDWR)
+		m.openAs((to+2)%len(m.slots)&^1+to%2, sample(m, "name", m.some), unix.O_RDWR)
 		return
 	}
 	o := op{Call: callCopy, Slot: to, From: sample(m, "source", from)}
@@ -292,7 +292,7 @@ func (m *machine) sync() {
 
 // rename renames, links or removes a name.
 func (m *machine) rename() {
-	name, to := sample(m, "name", someNames), sample(m, "new name", someNames)
+	name, to := sample(m, "name", m.some), sample(m, "new name", m.some)
 	ino := m.names[name]
 	o := op{Call: sample(m, "call", []call{callRename, callLink, callUnlink}), Slot: m.pick("process", 2), Name: name, To: to}
 	switch {

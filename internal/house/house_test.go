@@ -55,6 +55,7 @@ var floors = map[string]int{
 	"internal/e2e":            6,
 	"internal/e2e/churn":      6,
 	"internal/e2e/holdlock":   6,
+	"internal/fsx":            6,
 	"internal/guesttest":      6,
 	"internal/house":          6,
 	"internal/mangen":         7,
