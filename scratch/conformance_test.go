@@ -3,6 +3,7 @@ package scratch_test
 import (
 	"io"
 	"log/slog"
+	"math"
 	"os"
 	"syscall"
 	"testing"
@@ -14,14 +15,20 @@ import (
 	"github.com/isthmus-fs/isthmus/vfs/vfstest"
 )
 
-// likeTmpfs refuses what tmpfs, the twin, does not have. Other tests are for it.
+// likeTmpfs refuses what tmpfs, the twin, does not have, after what every file system
+// refuses. Other tests are for it.
 type likeTmpfs struct{ *scratch.FS }
 
 func (fs likeTmpfs) Fallocate(r *vfs.Request, node vfs.NodeID, h vfs.Handle, off, length uint64, mode uint32) syscall.Errno {
-	if mode&unix.FALLOC_FL_ZERO_RANGE != 0 && length != 0 {
-		return syscall.EOPNOTSUPP
+	const zero = unix.FALLOC_FL_ZERO_RANGE
+	if mode != zero && mode != zero|unix.FALLOC_FL_KEEP_SIZE || length == 0 || off+length > math.MaxInt64 {
+		return fs.FS.Fallocate(r, node, h, off, length, mode)
 	}
-	return fs.FS.Fallocate(r, node, h, off, length, mode)
+	// A write of nothing says whether there could be one.
+	if _, errno := fs.FS.Write(r, node, h, nil, 0, 0, 0); errno != 0 {
+		return errno
+	}
+	return syscall.EOPNOTSUPP
 }
 
 // TestConformance runs the suite beside a tmpfs. Inode flags, which are what its

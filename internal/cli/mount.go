@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
@@ -142,7 +143,7 @@ func (f *mountFlags) serve(ctx context.Context, s *served, spec *shareSpec, at s
 	o.enter(&f.observe)
 	s.observe(&f.observe, &o)
 	opt := fusedev.Options{
-		FSName:     spec.String(),
+		FSName:     fsName(spec.String()),
 		AllowOther: f.allowOther,
 		ReadOnly:   spec.isReadOnly(),
 		Workers:    f.workers,
@@ -215,4 +216,24 @@ func checkApart(dir, at string) error {
 		return fmt.Errorf("the mount point %s lies inside the directory %s: choose one outside of it", at, dir)
 	}
 	return nil
+}
+
+// fsName is what mount(8) shows as the source: of a text the beginning that fits,
+// printable.
+func fsName(text string) string {
+	const most, more = 255, "…"
+	name := strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f {
+			return '?'
+		}
+		return r
+	}, text)
+	if len(name) <= most {
+		return name
+	}
+	end := most - len(more)
+	for !utf8.RuneStart(name[end]) {
+		end--
+	}
+	return name[:end] + more
 }

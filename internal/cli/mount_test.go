@@ -158,3 +158,17 @@ func TestMountPointInsideTheDirectory(t *testing.T) {
 		}
 	}
 }
+
+func TestFSNameFits(t *testing.T) {
+	for _, tt := range []struct{ text, want string }{
+		{"/srv/a", "/srv/a"},
+		{"/srv/a\nb\x7f", "/srv/a?b?"},
+		{strings.Repeat("x", 255), strings.Repeat("x", 255)},
+		{strings.Repeat("x", 256), strings.Repeat("x", 252) + "…"},
+		{strings.Repeat("é", 200), strings.Repeat("é", 126) + "…"},
+	} {
+		if got := fsName(tt.text); got != tt.want {
+			t.Errorf("%q: %q, want %q", tt.text, got, tt.want)
+		}
+	}
+}

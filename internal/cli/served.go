@@ -104,11 +104,15 @@ func (s *served) begin(o *observed) error {
 func (s *served) serveMetrics(ctx context.Context, o *observed) {
 	l := o.metrics
 	o.metrics = nil
-	s.ends.Go(func() {
-		if err := metrics.Serve(ctx, l, s, s.log); err != nil {
-			s.log.Error("metrics are served no more", "error", err)
-		}
-	})
+	s.ends.Go(func() { serveMetrics(ctx, l, s, s.log) })
+}
+
+// serveMetrics serves metrics of a source until ctx ends.
+func serveMetrics(ctx context.Context, l net.Listener, source metrics.Source, log *slog.Logger) {
+	log.Info("serving metrics", "address", l.Addr().String())
+	if err := metrics.Serve(ctx, l, source, log); err != nil {
+		log.Error("metrics are served no more", "error", err)
+	}
 }
 
 // close ends what begin began, and closes the share. The door is closed before.
@@ -142,9 +146,7 @@ func (c *daemonConfig) relayMetrics(o *observed) (stop func(), err error) {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		if err := metrics.Serve(ctx, l, client, c.log); err != nil {
-			c.log.Error("metrics are served no more", "error", err)
-		}
+		serveMetrics(ctx, l, client, c.log)
 	}()
 	return func() {
 		cancel()

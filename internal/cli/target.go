@@ -267,16 +267,20 @@ func targetError(err error) error {
 		code = control.CodeNotFound
 	case p.Err == syscall.EINVAL:
 		code = control.CodeBadParams
+	case p.Err == syscall.EBUSY && p.Op == "mount":
+		code = control.CodeExists
 	case p.Err == syscall.EBUSY:
 		code = control.CodeBusy
 	}
 	return control.Errorf(code, "%v", err)
 }
 
+var errFixedLevel = control.Errorf(control.CodeUnsupported, "the log level of this daemon cannot be changed")
+
 // LogLevel implements [control.Target].
 func (s *served) LogLevel(context.Context) (slog.Level, error) {
 	if s.level == nil {
-		return 0, errors.New("the log level of this daemon cannot be changed")
+		return 0, errFixedLevel
 	}
 	return s.level.Level(), nil
 }
@@ -284,7 +288,7 @@ func (s *served) LogLevel(context.Context) (slog.Level, error) {
 // SetLogLevel implements [control.Target].
 func (s *served) SetLogLevel(_ context.Context, level slog.Level) error {
 	if s.level == nil {
-		return errors.New("the log level of this daemon cannot be changed")
+		return errFixedLevel
 	}
 	s.level.Set(level)
 	return nil

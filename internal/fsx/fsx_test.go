@@ -44,7 +44,7 @@ func TestFiles(t *testing.T) {
 // TestFound does the same with files that are there before.
 func TestFound(t *testing.T) {
 	dir := inMemory(t)
-	if err := Prepare(dir, 100); err != nil {
+	if err := Prepare(dir, 130); err != nil {
 		t.Fatal(err)
 	}
 	Check(t, Config{Dir: dir, Behind: dir, Lacks: NoZeroRange | NoCollapse, Found: true})

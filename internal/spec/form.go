@@ -19,6 +19,7 @@ const (
 	sizeKind               // in TOML a string or a number
 	numberKind             // in TOML a number
 	listKind               // may be repeated; in TOML an array of strings or a string
+	pathsKind              // listKind of paths of the host
 )
 
 // tomlKinds are what a value of a kind is called in TOML.
@@ -29,7 +30,11 @@ var tomlKinds = [...]string{
 	sizeKind:   "a string or a number",
 	numberKind: "a number",
 	listKind:   "an array of strings",
+	pathsKind:  "an array of strings",
 }
+
+// repeats tells whether values of an option add up.
+func (k kind) repeats() bool { return k == listKind || k == pathsKind }
 
 // tomlWant says what o takes in TOML.
 func (o *option[T]) tomlWant() string {
@@ -133,11 +138,11 @@ func newReader[T any](f *form[T], to *T) reader[T] {
 // wrong with it.
 func (r *reader[T]) say(word string, m meaning[T], pos Pos, v string) (why string) {
 	o := m.option
-	if _, twice := r.at[o.word]; twice && o.kind != listKind {
+	if _, twice := r.at[o.word]; twice && !o.kind.repeats() {
 		return word + ": " + o.word + " was said before"
 	}
 	r.at[o.word] = pos
-	if o.kind == pathKind {
+	if o.kind == pathKind || o.kind == pathsKind {
 		v = r.rebase(v)
 	}
 	given := v

@@ -89,7 +89,7 @@ func FuzzParse(f *testing.F) {
 			m, ok := settingForm.words[word]
 			if !ok || pos.Line < 1 {
 				t.Errorf("%q at %v was read", word, pos)
-			} else if len(m.option.get(&c.Settings)) == 0 && m.option.kind != listKind {
+			} else if len(m.option.get(&c.Settings)) == 0 && !m.option.kind.repeats() {
 				t.Errorf("%q was read as nothing", word)
 			}
 		}

@@ -315,7 +315,7 @@ func describe[T any](f *form[T]) []OptionHelp {
 	for i := range f.options {
 		o := &f.options[i]
 		h[i] = OptionHelp{
-			Word: o.word, Arg: o.arg, Values: slices.Clone(o.values), Repeat: o.kind == listKind,
+			Word: o.word, Arg: o.arg, Values: slices.Clone(o.values), Repeat: o.kind.repeats(),
 			Types: o.types.types(), Default: o.initial, Help: o.help,
 		}
 		for _, a := range o.aliases {

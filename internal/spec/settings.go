@@ -32,6 +32,8 @@ type Settings struct {
 	Control   *string
 	Metrics   *string
 	Audit     *string
+	// AllowSource are directories that mounts may come from later.
+	AllowSource []string
 }
 
 var sandboxes = words[string]{
@@ -111,6 +113,8 @@ var settingForm = newForm("setting", []option[Settings]{
 		access: text(func(s *Settings) **string { return &s.Metrics }, checkNotEmpty, "HOST:PORT")},
 	{word: "audit", kind: pathKind, arg: "PATH", help: "the file to log each access to",
 		access: text(func(s *Settings) **string { return &s.Audit }, checkPath, wantPath)},
+	{word: "allow-source", kind: pathsKind, arg: "PATH", help: "a directory below which isthmus ctl add may take directories and files, where Landlock closes the daemon in by paths",
+		access: texts(func(s *Settings) *[]string { return &s.AllowSource }, wantPath)},
 }, shareWord)
 
 func texts(field func(*Settings) *[]string, want string) access[Settings] {

@@ -252,7 +252,7 @@ func say[T any](d *document, r *reader[T], kv *unstable.Node) {
 	}
 	at := d.valueOffset(kv)
 	elements := []*unstable.Node{kv.Value()}
-	if v := kv.Value(); m.option.kind == listKind && v.Kind == unstable.Array {
+	if v := kv.Value(); m.option.kind.repeats() && v.Kind == unstable.Array {
 		elements = nil
 		for it := v.Children(); it.Next(); {
 			elements = append(elements, it.Node())

@@ -40,6 +40,7 @@ log-format = "json"
 control = "ctl.sock"
 metrics = "localhost:9100"
 audit = "log/audit"
+allow-source = ["/srv", "later"]
 
 [[share]]
 source = "src"
@@ -80,15 +81,16 @@ func TestParse(t *testing.T) {
 		RlimitNofile: ptr(uint64(10000)), TempDir: ptr("/var/tmp"), Sandbox: ptr("chroot"), Seccomp: ptr("log"), Landlock: ptr(false),
 		Modcaps: ptr("+sys_admin"), UIDMap: []string{":0:1000:1:", ":1:100000:65536:"}, GIDMap: []string{":0:1000:1:"},
 		LogLevel: ptr("debug"), LogFormat: ptr("json"), Control: ptr("ctl.sock"), Metrics: ptr("localhost:9100"), Audit: ptr("log/audit"),
+		AllowSource: []string{"/srv", "later"},
 	}
 	if d := cmp.Diff(got.Settings, want); d != "" {
 		t.Errorf("settings (-got +want):\n%s", d)
 	}
 	mounts := []Mount{
 		{Source: "src", Target: "/src", ReadOnly: true, UIDs: idMap(t, "map:0:1000:1", "map:1:100000:10"),
-			Cache: ptr(passthrough.CacheNever), IO: IO{Sync: true}, Pos: Pos{"x.toml", 23, 3}},
-		{Type: Scratch, Target: "/tmp", Size: 4096, NoDev: true, RootMode: ptr(uint32(0o1777)), RootUID: ptr(uint32(1000)), Pos: Pos{"x.toml", 31, 3}},
-		{Type: Overlay, Lower: Archive, Source: "/img,tar", Target: `/img,a\b`, Size: 64 << 20, Pos: Pos{"x.toml", 40, 6}},
+			Cache: ptr(passthrough.CacheNever), IO: IO{Sync: true}, Pos: Pos{"x.toml", 24, 3}},
+		{Type: Scratch, Target: "/tmp", Size: 4096, NoDev: true, RootMode: ptr(uint32(0o1777)), RootUID: ptr(uint32(1000)), Pos: Pos{"x.toml", 32, 3}},
+		{Type: Overlay, Lower: Archive, Source: "/img,tar", Target: `/img,a\b`, Size: 64 << 20, Pos: Pos{"x.toml", 41, 6}},
 	}
 	if len(got.Mounts) != len(mounts) {
 		t.Fatalf("%d mounts, want %d", len(got.Mounts), len(mounts))
@@ -125,7 +127,7 @@ func TestEverySettingIsRead(t *testing.T) {
 		if got := o.get(&s); len(got) != 0 {
 			t.Errorf("%s: %q of nothing", o.word, got)
 		}
-		v := map[kind]string{flagKind: "true", numberKind: "7", textKind: "0640", pathKind: "/x", listKind: ":0:1:2:"}[o.kind]
+		v := map[kind]string{flagKind: "true", numberKind: "7", textKind: "0640", pathKind: "/x", listKind: ":0:1:2:", pathsKind: "/x"}[o.kind]
 		if len(o.values) != 0 {
 			v = o.values[len(o.values)-1].Word
 		}
