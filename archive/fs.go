@@ -12,19 +12,16 @@ import (
 // ttl is how long guests may remember what they were told. None of it changes.
 const ttl = 24 * time.Hour
 
-// wishes are the features that this file system uses where a guest has them, and two
-// that it has no use for: as there are no changes, an open that truncates is EROFS as
-// any that is for writing, and no changed file keeps its set-ID bits. Directories of the
-// host want these, and get them only if their neighbours do.
+// wishes are the features that this file system uses where a guest has them.
 const wishes = vfs.FeatReaddirplus | vfs.FeatReaddirplusAuto | vfs.FeatParallelDirops | vfs.FeatCacheSymlinks |
-	vfs.FeatAsyncDIO | vfs.FeatIDMap | vfs.FeatAtomicTrunc | vfs.FeatKillPriv
+	vfs.FeatAsyncDIO | vfs.FeatIDMap
 
-// tolerated are features that make no difference here and that directories of the host
-// do without as a rule. Those could not be mounted any more beside an archive that had
-// asked for them. There are no writes to collect, and the sizes and times that a guest
-// then remembers are right for ever; and files are cached, so how those are mapped that
-// are not to be does not matter.
-const tolerated = vfs.FeatWriteback | vfs.FeatDirectIOMmap
+// tolerated are features that make no difference here. As there are no changes, an open
+// that truncates is EROFS as any that is for writing, no changed file keeps its set-ID
+// bits, there are no writes to collect, and the sizes and times that a guest then
+// remembers are right for ever. Files are cached, so how those are mapped that are not
+// to be does not matter.
+const tolerated = vfs.FeatAtomicTrunc | vfs.FeatKillPriv | vfs.FeatWriteback | vfs.FeatDirectIOMmap
 
 // idleEntries is how many buffers for listings are kept.
 const idleEntries = 16

@@ -181,6 +181,19 @@ func (t *nodeTable) known(k *nodeKey, since uint64, fh *oslib.FileHandle) (n *no
 	return n, false
 }
 
+// again takes one more reference to n, unless the guest has given back the last one
+// meanwhile.
+func (t *nodeTable) again(n *node) bool {
+	sh := t.shard(&n.key)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	if n.refs == 0 {
+		return false
+	}
+	n.refs++
+	return true
+}
+
 // insert puts n, which is not in the table yet, there with one reference. The
 // caller holds a descriptor of n's object, so n.key is in use by this object
 // and no other.

@@ -28,7 +28,7 @@ func (fs *FS) Readlink(_ *vfs.Request, id vfs.NodeID, buf []byte) (int, syscall.
 // Link implements [vfs.FileSystem]. The link is made to what the magic link
 // /proc/self/fd/N leads to, which is the object itself, be it a symbolic link:
 // linkat with AT_EMPTY_PATH would need CAP_DAC_READ_SEARCH.
-func (fs *FS) Link(r *vfs.Request, id, newParent vfs.NodeID, newName vfs.Name, out *vfs.Entry) syscall.Errno {
+func (fs *FS) Link(_ *vfs.Request, id, newParent vfs.NodeID, newName vfs.Name, out *vfs.Entry) syscall.Errno {
 	n, fd, errno := fs.pin(id)
 	if errno != 0 {
 		return errno
@@ -44,7 +44,16 @@ func (fs *FS) Link(r *vfs.Request, id, newParent vfs.NodeID, newName vfs.Name, o
 	if errno != 0 {
 		return errno
 	}
-	return fs.lookupEntry(r, p, pfd, newName.CString(), out)
+	// Not by the new name: another call may have given it to another object.
+	var stx unix.Statx_t
+	if errno := statFD(fd, &stx); errno != 0 {
+		return errno
+	}
+	if !fs.nodes.again(n) {
+		return syscall.ESTALE
+	}
+	fs.fillEntry(p, n, &stx, out)
+	return 0
 }
 
 // Unlink implements [vfs.FileSystem].

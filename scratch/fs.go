@@ -15,11 +15,12 @@ const ttl = 24 * time.Hour
 // wishes are the features that this file system uses where a guest has them.
 const wishes = vfs.FeatReaddirplus | vfs.FeatReaddirplusAuto | vfs.FeatParallelDirops | vfs.FeatCacheSymlinks |
 	vfs.FeatAtomicTrunc | vfs.FeatDontMask | vfs.FeatKillPriv | vfs.FeatSetxattrExt | vfs.FeatSecurityContext |
-	vfs.FeatSuppGroups | vfs.FeatAsyncDIO | vfs.FeatDirectIOMmap | vfs.FeatIDMap
+	vfs.FeatSuppGroups | vfs.FeatAsyncDIO | vfs.FeatIDMap
 
 // tolerated is what a space can do with and does not want. A guest that collects writes
-// finds out that there is no room when it is too late for the program that wrote.
-const tolerated = vfs.FeatWriteback
+// finds out that there is no room when it is too late for the program that wrote; and
+// how files are mapped that are not to be cached does not matter where all are.
+const tolerated = vfs.FeatWriteback | vfs.FeatDirectIOMmap
 
 // FS is a scratch space as a [vfs.FileSystem].
 type FS struct {

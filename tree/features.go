@@ -13,8 +13,8 @@ import (
 type rule uint8
 
 const (
-	// allMust: it is on if all file systems want it, as one that does not would
-	// do wrong with it on.
+	// allMust: it is on if a file system wants it and all others do too or are
+	// [vfs.Tolerant] of it, as any other would do wrong with it on.
 	allMust rule = iota
 	// anyMay: it is on if one file system wants it. The others do not mind, or
 	// the tree acts for them.
@@ -89,6 +89,14 @@ func describe(f vfs.Features) string {
 	return strings.Join(names, ", ")
 }
 
+// tolerated are the features that a file system can do with and need not want.
+func tolerated(child vfs.FileSystem) vfs.Features {
+	if t, ok := child.(vfs.Tolerant); ok {
+		return t.Tolerates()
+	}
+	return 0
+}
+
 // negotiate begins a session in all file systems and finds what they can agree
 // to. Features are only ever taken away, so it comes to an end.
 func (fs *FS) negotiate(offered vfs.Features) (vfs.Features, syscall.Errno) {
@@ -99,7 +107,7 @@ func (fs *FS) negotiate(offered vfs.Features) (vfs.Features, syscall.Errno) {
 	wants := make([]vfs.Features, len(list))
 	offer := offered
 	for first := true; ; first = false {
-		every, some := offer, vfs.Features(0)
+		every, some := ^vfs.Features(0), vfs.Features(0)
 		for i, m := range list {
 			if first || wants[i]&^offer != 0 {
 				w, errno := m.child.Init(offer)
@@ -109,13 +117,10 @@ func (fs *FS) negotiate(offered vfs.Features) (vfs.Features, syscall.Errno) {
 				}
 				wants[i] = w & offer
 			}
-			every &= wants[i]
+			every &= wants[i] | tolerated(m.child)
 			some |= wants[i]
 		}
-		agreed := some&byRule[anyMay] | fs.wishes()&offered
-		if len(list) != 0 {
-			agreed |= every & byRule[allMust]
-		}
+		agreed := some&(byRule[anyMay]|every&byRule[allMust]) | fs.wishes()&offered
 		// What somebody wants and does not get must not be counted on.
 		lost := some &^ agreed
 		if lost == 0 {
@@ -160,7 +165,7 @@ func (fs *FS) join(m *mount) error {
 		return &PathError{Op: "mount", Path: m.path, Err: errno,
 			Why: fmt.Sprintf("the file system does not do with what was agreed with the guest: %v", errno)}
 	}
-	if lacks := fs.agreed & byRule[allMust] &^ wants; lacks != 0 {
+	if lacks := fs.agreed & byRule[allMust] &^ (wants | tolerated(m.child)); lacks != 0 {
 		m.child.Destroy()
 		return &PathError{Op: "mount", Path: m.path, Err: syscall.EPROTO,
 			Why: fmt.Sprintf("the guest was promised what the file system does not do (%s); mount it before the guest starts", describe(lacks))}

@@ -95,6 +95,44 @@ func TestAgree(t *testing.T) {
 	}
 }
 
+// tolerant is wanting with what it does not mind.
+type tolerant struct {
+	wanting
+	tolerates vfs.Features
+}
+
+func (w *tolerant) Tolerates() vfs.Features { return w.tolerates }
+
+// TestTolerant: a file system that does not mind a feature neither keeps it from others
+// nor asks for it, at the start and later.
+func TestTolerant(t *testing.T) {
+	const f = vfs.FeatWriteback
+	for _, tt := range []struct {
+		name               string
+		x, y, yCan, agreed vfs.Features
+	}{
+		{"wanted by the other", f, 0, f, f},
+		{"minded", f, 0, 0, 0},
+		{"wanted by nobody", 0, 0, f, 0},
+	} {
+		newY := func() *tolerant {
+			return &tolerant{wanting{FileSystem: dirOf(t), wants: tt.y}, tt.yCan}
+		}
+		fs := newTree(t)
+		mounted(t, fs, "/", &wanting{FileSystem: dirOf(t), wants: tt.x})
+		mounted(t, fs, "/y", newY())
+		if agreed := begin(t, fs); agreed&f != tt.agreed {
+			t.Errorf("%s: agreed to %s", tt.name, describe(agreed))
+		}
+		late := newTree(t)
+		mounted(t, late, "/", &wanting{FileSystem: dirOf(t), wants: tt.x})
+		begin(t, late)
+		if err := late.Mount("/y", newY()); (err == nil) != (tt.x == 0 || tt.yCan != 0) {
+			t.Errorf("%s: a late mount: %v", tt.name, err)
+		}
+	}
+}
+
 // TestInitRefused has a file system refuse the guest.
 func TestInitRefused(t *testing.T) {
 	fs := newTree(t)

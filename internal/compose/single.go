@@ -240,3 +240,11 @@ func (s *single) Counts() (c vfs.Counts) {
 	}
 	return c
 }
+
+// Tolerates implements [vfs.Tolerant].
+func (s *single) Tolerates() (f vfs.Features) {
+	if t, ok := s.FileSystem.(vfs.Tolerant); ok {
+		f = t.Tolerates()
+	}
+	return f
+}

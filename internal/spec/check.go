@@ -85,6 +85,9 @@ var clashes = []struct {
 	{"posix-acl", func(m *Mount) bool {
 		return m.PosixACL != nil && *m.PosixACL == passthrough.NegotiateAlways && (m.UIDs.Map != nil || m.GIDs.Map != nil)
 	}, "the ids in access control lists are not translated: want posix-acl=never or auto beside translate-uid and translate-gid"},
+	{"posix-acl", func(m *Mount) bool {
+		return m.PosixACL != nil && *m.PosixACL == passthrough.NegotiateAlways && m.NoExec
+	}, "an access control list may allow execution: want posix-acl=never or auto beside noexec"},
 }
 
 func negotiated(n *passthrough.Negotiate) bool { return n != nil && *n != passthrough.NegotiateNever }
