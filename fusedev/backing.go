@@ -128,7 +128,8 @@ func (m *Mounted) amendOpen(node vfs.NodeID, msg []byte, off int) {
 	flags := get32(open, openFlags)
 	id := b.opened(node, vfs.Handle(get64(open, openHandle)), flags&openDirectIO != 0)
 	if id != 0 {
-		put32(open, openFlags, flags|openPassthrough)
+		// What may stay in the kernel's cache is no question: it keeps none of such a file.
+		put32(open, openFlags, flags&openBackedFlags|openPassthrough)
 		put32(open, openBacking, uint32(id))
 	}
 }

@@ -100,10 +100,10 @@ type unnamed struct{}
 func (unnamed) Backing(vfs.NodeID, vfs.Handle) (int, bool) { return 0, false }
 
 // mountBacked mounts a directory whose files have backing files.
-func mountBacked(t *testing.T) (from, to string, b *backed) {
+func mountBacked(t *testing.T, cache passthrough.CachePolicy) (from, to string, b *backed) {
 	t.Helper()
 	from, to = tempDir(t, 0o755), tempDir(t, 0o755)
-	fs, err := passthrough.New(passthrough.Config{Path: from, Logger: quiet, KillPriv: true})
+	fs, err := passthrough.New(passthrough.Config{Path: from, Logger: quiet, KillPriv: true, Cache: cache})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -139,10 +139,16 @@ func (b *backed) counts() (reads, named int) {
 	return b.reads, b.named
 }
 
-// TestTheKernelReadsBackingFiles of files that were opened and created, and
-// the file system sees neither reads nor writes.
+// TestTheKernelReadsBackingFiles of files that were opened and created, whatever may be
+// cached, and the file system sees neither reads nor writes.
 func TestTheKernelReadsBackingFiles(t *testing.T) {
-	from, to, b := mountBacked(t)
+	for name, cache := range map[string]passthrough.CachePolicy{"auto": passthrough.CacheAuto, "always": passthrough.CacheAlways} {
+		t.Run(name, func(t *testing.T) { testBackingFiles(t, cache) })
+	}
+}
+
+func testBackingFiles(t *testing.T, cache passthrough.CachePolicy) {
+	from, to, b := mountBacked(t, cache)
 	text := bytes.Repeat([]byte("0123456789abcdef"), 64<<10)
 	write(t, from+"/old", string(text))
 	write(t, to+"/new", string(text))
@@ -181,7 +187,7 @@ func TestTheKernelReadsBackingFiles(t *testing.T) {
 
 // TestOpenFilesOfANodeAreOfOneKind, which is that of the first.
 func TestOpenFilesOfANodeAreOfOneKind(t *testing.T) {
-	from, to, b := mountBacked(t)
+	from, to, b := mountBacked(t, passthrough.CacheAuto)
 	write(t, from+"/f", "text")
 	b.deny.Store(true)
 	first, err := os.Open(to + "/f")

@@ -50,7 +50,13 @@ const (
 	flagInitExt     = 1 << 30 // FUSE_INIT_EXT
 	flag2Passthru   = 1 << 5  // FUSE_PASSTHROUGH, bit 37
 	openDirectIO    = 1 << 0  // FOPEN_DIRECT_IO
+	openNoFlush     = 1 << 5  // FOPEN_NOFLUSH
+	openParallel    = 1 << 6  // FOPEN_PARALLEL_DIRECT_WRITES
 	openPassthrough = 1 << 7  // FOPEN_PASSTHROUGH
+
+	// openBackedFlags are the flags that may stand beside openPassthrough: with any
+	// other the open fails (EIO; FOPEN_PASSTHROUGH_MASK in Linux, fs/fuse/iomode.c).
+	openBackedFlags = openDirectIO | openNoFlush | openParallel
 
 	// interruptBit marks the number of an INTERRUPT in a reply to it
 	// (FUSE_INT_REQ_BIT).

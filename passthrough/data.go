@@ -129,7 +129,7 @@ func (fs *FS) Write(r *vfs.Request, id vfs.NodeID, v vfs.Handle, src []unix.Iove
 		what = appending
 	}
 	var n int
-	if flags&vfs.WriteKillSUIDGID != 0 && fs.agreed(vfs.FeatKillPriv) {
+	if flags&vfs.WriteKillSUIDGID != 0 {
 		without := dropFSETID()
 		n, errno = h.write(src, int64(off), what)
 		without.restore()
@@ -333,7 +333,17 @@ func (fs *FS) copyRange(src, dst *handle, in *vfs.CopyRange, clear bool) (int, s
 	if clear {
 		without = dropFSETID()
 	}
-	n, errno := oslib.CopyFileRange(src.fd, &from, dst.fd, &to, int(size), 0)
+	// A signal, which the Go runtime sends to itself, ends a call early.
+	n, errno := 0, syscall.Errno(0)
+	for uint64(n) < size {
+		more, e := oslib.CopyFileRange(src.fd, &from, dst.fd, &to, int(size)-n, 0)
+		if n += more; e != 0 && n == 0 {
+			errno = e
+		}
+		if e != 0 || more == 0 {
+			break
+		}
+	}
 	without.restore()
 	if n == 0 || fs.cfg.IO == 0 {
 		return n, errno

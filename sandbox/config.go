@@ -93,8 +93,14 @@ type Config struct {
 	// kernel does not have; nil is slog.Default().
 	Logger *slog.Logger
 
-	entered *View // set by Enter
+	entered   *View // set by Enter
+	pathRules bool  // set by Lock
 }
+
+// PathRules says, after [Lock], that Landlock refuses files by where they are: what
+// lies neither below a share nor below one of Later cannot be opened, also not by way of a
+// descriptor that another process hands over.
+func (cfg *Config) PathRules() bool { return cfg.pathRules }
 
 func (cfg *Config) logger() *slog.Logger {
 	if cfg.Logger != nil {

@@ -69,6 +69,7 @@ func applyLandlock(cfg *Config) (desc string, err error) {
 	if err := rules.Restrict(share...); err != nil {
 		return "", err
 	}
+	cfg.pathRules = refused != nil
 	for _, f := range landlockFeatures {
 		if abi >= f.abi {
 			refused = append(refused, f.what)

@@ -56,7 +56,10 @@ func restrictedClone(cfg *Config, src *source) (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("clone the mount of %s: %w", src.Name(), err)
 	}
-	restrictMount(cfg, clone, src.readOnly)
+	if err := restrictMount(clone, src.readOnly); err != nil {
+		// It is one layer of several.
+		cfg.logger().Warn("the share is mounted with the host's flags, without nodev, nosuid and ro", "reason", err)
+	}
 	return clone, nil
 }
 
@@ -104,9 +107,8 @@ func cloneMount(f *os.File) (*os.File, error) {
 // access(2) would deny the guest the right to execute its files.
 const shareAttrs = unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOSUID
 
-// restrictMount sets attributes on a clone and its submounts. They are one layer of
-// several, so a kernel that lacks them is no error.
-func restrictMount(cfg *Config, clone *os.File, readOnly bool) {
+// restrictMount sets attributes on a clone and its submounts.
+func restrictMount(clone *os.File, readOnly bool) error {
 	var want uint64 = shareAttrs
 	if readOnly {
 		want |= unix.MOUNT_ATTR_RDONLY
@@ -115,9 +117,7 @@ func restrictMount(cfg *Config, clone *os.File, readOnly bool) {
 	if errors.Is(err, unix.EINVAL) { // before Linux 5.14
 		err = setAttrs(clone, want)
 	}
-	if err != nil {
-		cfg.logger().Warn("the share is mounted with the host's flags, without nodev, nosuid and ro", "reason", err)
-	}
+	return err
 }
 
 func setAttrs(clone *os.File, attrs uint64) error {

@@ -134,6 +134,14 @@ func (c *ctlCall) print(answer any, text func() string) error {
 	return err
 }
 
+// done is the end of a command whose answer has nothing to show.
+func (c *ctlCall) done(err error) error {
+	if err == nil && c.json {
+		return c.printJSON(struct{}{})
+	}
+	return err
+}
+
 func newCtlMounts(f *ctlFlags) *cobra.Command {
 	var long bool
 	cmd := &cobra.Command{
@@ -206,7 +214,7 @@ from then on (ESTALE); nothing else changes, on the host or for the guest.`,
 		Example: `  isthmus ctl remove /data`,
 		Args:    cobra.ExactArgs(1),
 		RunE: f.run(0, func(ctx context.Context, c *ctlCall) error {
-			return c.client.Remove(ctx, c.args[0])
+			return c.done(c.client.Remove(ctx, c.args[0]))
 		}),
 		ValidArgsFunction: f.completeMounts,
 	}
@@ -248,7 +256,7 @@ odd, info also what is worth knowing, debug also each step.`,
 		ValidArgs: control.Levels(),
 		RunE: f.run(ctlPatience, func(ctx context.Context, c *ctlCall) error {
 			if len(c.args) > 0 {
-				return c.client.SetLogLevel(ctx, c.args[0])
+				return c.setLogLevel(ctx, c.args[0])
 			}
 			level, err := c.client.LogLevel(ctx)
 			if err != nil {
@@ -257,6 +265,18 @@ odd, info also what is worth knowing, debug also each step.`,
 			return c.print(map[string]string{"level": level}, func() string { return level + "\n" })
 		}),
 	}
+}
+
+// setLogLevel leaves it to the daemon which levels there are.
+func (c *ctlCall) setLogLevel(ctx context.Context, level string) error {
+	if level == "" {
+		return usagef("no level: want one of %s", strings.Join(control.Levels(), ", "))
+	}
+	err := c.client.SetLogLevel(ctx, level)
+	if err == nil && c.json {
+		return c.printJSON(map[string]string{"level": level})
+	}
+	return err
 }
 
 func newCtlVersion(f *ctlFlags) *cobra.Command {

@@ -223,7 +223,11 @@ func TestCtlText(t *testing.T) {
 
 func TestCtlJSON(t *testing.T) {
 	t.Setenv(envControl, startTarget(t, exampleTarget()))
+	dir := t.TempDir()
 	for _, tc := range []struct{ command, want string }{
+		{"add " + dir + ":/x", `{}`},
+		{"remove /data", `{}`},
+		{"log-level info", `"level": "info"`},
 		{"mounts", `"bytes": 1048576`},
 		{"mounts", `"base64": "LxtbMkr/"`},
 		{"files", `"flags": "read-write,append"`},
@@ -231,7 +235,7 @@ func TestCtlJSON(t *testing.T) {
 		{"log-level", `"level": "info"`},
 		{"version", `"protocol": 1`},
 	} {
-		got := mustCtl(t, tc.command, "--json")
+		got := mustCtl(t, append(strings.Fields(tc.command), "--json")...)
 		if !json.Valid([]byte(got)) || !strings.Contains(got, tc.want) {
 			t.Errorf("ctl %s prints, without %s:\n%s", tc.command, tc.want, got)
 		}
@@ -318,6 +322,7 @@ func TestCtlErrors(t *testing.T) {
 		{[]string{"remove", s, "/none"}, exitFailure, "nothing is mounted at /none"},
 		{[]string{"remove", s}, exitUsage, "accepts 1 arg(s)"},
 		{[]string{"log-level", s, "loud"}, exitFailure, `level is "loud": want error, warn, info, debug`},
+		{[]string{"log-level", s, ""}, exitUsage, "no level: want one of error, warn, info, debug"},
 		{[]string{"files", s, "--limit=0"}, exitUsage, "--limit 0: want 1 to 10000"},
 		{[]string{"top", s, "--interval=1ms"}, exitUsage, "--interval 1ms: want 100ms to 1m0s"},
 		{[]string{"top", s, "-n=-1"}, exitUsage, "-n -1: want how many times"},

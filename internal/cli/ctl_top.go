@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -79,8 +80,11 @@ func (t *topFlags) run(ctx context.Context, c *ctlCall) error {
 		defer cancel()
 		return c.client.Stats(ctx)
 	}, func(s, d *control.Stats) error { return show(c.out, &version, s, d) })
-	if ctx.Err() != nil {
+	switch {
+	case ctx.Err() != nil:
 		return nil // interrupted, which is how it ends
+	case errors.Is(err, control.ErrEnded):
+		return errors.New("the daemon has ended")
 	}
 	return err
 }

@@ -6,9 +6,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -17,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/isthmus-fs/isthmus/internal/control"
+	"github.com/isthmus-fs/isthmus/vhostuser"
 )
 
 const topShown = `isthmus 1.2, process 42, up 1h00m: src
@@ -207,5 +210,43 @@ func TestNumbersForPeople(t *testing.T) {
 		if tc.got != tc.want {
 			t.Errorf("%q, want %q", tc.got, tc.want)
 		}
+	}
+}
+
+// endingTarget ends while it is asked for stats the second time.
+type endingTarget struct {
+	*ctlTarget
+	asked int
+	end   context.CancelFunc
+}
+
+func (e *endingTarget) Stats(ctx context.Context) (*control.Stats, error) {
+	if e.asked++; e.asked == 2 {
+		e.end()
+		return nil, ctx.Err()
+	}
+	return e.ctlTarget.Stats(ctx)
+}
+
+// TestTopAfterTheDaemonsEnd: it was the right socket, so that is not what it says.
+func TestTopAfterTheDaemonsEnd(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "control")
+	l, err := vhostuser.Listen(socket, vhostuser.ListenOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	ctx, end := context.WithCancel(t.Context())
+	defer end()
+	ended := make(chan error, 1)
+	go func() {
+		ended <- control.Serve(ctx, l, &endingTarget{ctlTarget: exampleTarget(), end: end}, slog.New(slog.DiscardHandler))
+	}()
+	code, _, stderr := ctl("top", "--socket", socket, "--interval", "100ms")
+	if code != exitFailure || !strings.Contains(stderr, "the daemon has ended") || strings.Contains(stderr, "--control") {
+		t.Errorf("exit status %d, %s", code, stderr)
+	}
+	if err := <-ended; err != nil {
+		t.Error(err)
 	}
 }

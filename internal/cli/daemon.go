@@ -74,6 +74,7 @@ func (l *listenSpec) String() string {
 // gone. In namespaces it runs twice: in the process that was started, which
 // listens and then only waits, and in the closed-in one, which serves.
 func runDaemon(ctx context.Context, c *daemonConfig) error {
+	outliveReader()
 	for i := range c.share.mounts {
 		if path, ok := c.share.mounts[i].HostSource(); ok {
 			c.sandbox.Shares = append(c.sandbox.Shares, sandbox.Share{Path: path, ReadOnly: c.share.mounts[i].KeepsHost()})
@@ -266,6 +267,7 @@ func (c *daemonConfig) serve(ctx context.Context, h *held, ready func() error) e
 		return err
 	}
 	c.log.Debug("closed in", "layers", layers)
+	h.closeLater()
 	shown := c.share.String()
 	paths := view.Paths
 	for i := range c.share.mounts {

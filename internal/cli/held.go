@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"os"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/isthmus-fs/isthmus/internal/compose"
 	"github.com/isthmus-fs/isthmus/vhostuser"
 )
@@ -34,13 +32,16 @@ func (c *daemonConfig) hold() (_ *held, err error) {
 			return nil, err
 		}
 		h.mounts = append(h.mounts, f)
+		if err := setApart(&h.mounts[i].Parent, "", false); err != nil {
+			return nil, err
+		}
 	}
 	for _, path := range c.observe.later {
-		fd, err := unix.Open(path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		dir, err := openDir(path)
 		if err != nil {
-			return nil, fmt.Errorf("--allow-source %s: %w", path, err)
+			return nil, fmt.Errorf("--allow-source: %w", err)
 		}
-		h.later = append(h.later, os.NewFile(uintptr(fd), path))
+		h.later = append(h.later, dir)
 	}
 	if h.observe, err = c.observe.open(); err != nil {
 		return nil, err
@@ -112,7 +113,14 @@ func (h *held) close() {
 	for i := range h.mounts {
 		h.mounts[i].Close()
 	}
+	h.closeLater()
+}
+
+// closeLater closes what only [sandbox.Lock] had a use for: while they are open, the
+// descriptors lead out.
+func (h *held) closeLater() {
 	for _, f := range h.later {
 		f.Close()
 	}
+	h.later = nil
 }

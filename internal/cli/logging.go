@@ -3,8 +3,10 @@ package cli
 import (
 	"log/slog"
 	"os"
+	"os/signal"
 
 	"github.com/spf13/pflag"
+	"golang.org/x/sys/unix"
 )
 
 type logFlags struct {
@@ -32,3 +34,7 @@ func (f *logFlags) logger() (log *slog.Logger, level *slog.LevelVar, err error) 
 	}
 	return nil, nil, usagef("--log-format %q: want text or json", f.format)
 }
+
+// outliveReader has a log that nobody reads any more end in nothing. Without it SIGPIPE
+// would end the process, as os/signal says, and with it a share that is in use.
+func outliveReader() { signal.Notify(make(chan os.Signal, 1), unix.SIGPIPE) }

@@ -78,6 +78,7 @@ func mount(ctx context.Context, f *mountFlags, at string) error {
 	if err != nil {
 		return err
 	}
+	outliveReader()
 	if f.workers < 0 || f.workers > fusedev.MaxWorkers {
 		return usagef("--workers %d: want 1 to %d", f.workers, fusedev.MaxWorkers)
 	}

@@ -2,9 +2,11 @@ package cli
 
 import (
 	"bufio"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -36,6 +38,65 @@ func TestMount(t *testing.T) {
 	}
 	if names, err := os.ReadDir(to); err != nil || len(names) != 0 {
 		t.Errorf("the mount point holds %v, %v afterwards", names, err)
+	}
+}
+
+// TestMountEndsWithItsTerminal and leaves no mount behind that nobody serves, unless
+// nohup(1) has asked for more.
+func TestMountEndsWithItsTerminal(t *testing.T) {
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	from, to := t.TempDir(), t.TempDir()
+	staying, line := start(t, "nohup", self, "mount", from, to)
+	if !strings.Contains(line, "mounted") {
+		t.Fatalf("it says %q", line)
+	}
+	if err := errors.Join(staying.Process.Signal(syscall.SIGHUP), exec.Command("touch", filepath.Join(to, "file")).Run()); err != nil {
+		t.Errorf("a mount that is to stay: %v", err)
+	}
+	if err := errors.Join(staying.Process.Signal(os.Interrupt), staying.Wait()); err != nil {
+		t.Errorf("after the interrupt: %v", err)
+	}
+	going, line := start(t, self, "mount", from, to)
+	if !strings.Contains(line, "mounted") {
+		t.Fatalf("it says %q", line)
+	}
+	if err := errors.Join(going.Process.Signal(syscall.SIGHUP), going.Wait()); err != nil {
+		t.Errorf("after the signal: %v", err)
+	}
+	if names, err := os.ReadDir(to); err != nil || len(names) != 0 {
+		t.Errorf("the mount point holds %v, %v afterwards", names, err)
+	}
+}
+
+// TestMountOutlivesWhoReadsItsLog: it goes on without a log.
+func TestMountOutlivesWhoReadsItsLog(t *testing.T) {
+	from, to := t.TempDir(), t.TempDir()
+	cmd := exec.Command("/proc/self/exe", "mount", "--log-level=debug", from, to)
+	log, theirs, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Stderr = theirs
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
+	err = cmd.Start()
+	theirs.Close()
+	log.Close() // before it has said anything
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { cmd.Process.Kill() })
+	wait := `until mountpoint -q "$1" || test ! -d /proc/$2; do sleep 0.01; done; touch "$1"/file`
+	if out, err := exec.Command("sh", "-c", wait, "sh", to, strconv.Itoa(cmd.Process.Pid)).CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+	if err := errors.Join(cmd.Process.Signal(os.Interrupt), cmd.Wait()); err != nil {
+		t.Errorf("after the interrupt: %v", err)
+	}
+	if _, err := os.Stat(filepath.Join(from, "file")); err != nil {
+		t.Error(err)
 	}
 }
 
@@ -113,7 +174,13 @@ func TestMountInBackground(t *testing.T) {
 // startMount runs the program, as a process of its own, and returns its first line.
 func startMount(t *testing.T, args ...string) (*exec.Cmd, string) {
 	t.Helper()
-	cmd := exec.Command("/proc/self/exe", append([]string{"mount"}, args...)...)
+	return start(t, "/proc/self/exe", append([]string{"mount"}, args...)...)
+}
+
+// start runs a command and returns its first line.
+func start(t *testing.T, name string, args ...string) (*exec.Cmd, string) {
+	t.Helper()
+	cmd := exec.Command(name, args...)
 	stderr, err := cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)

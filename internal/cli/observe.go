@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -82,9 +83,8 @@ func (f *observeFlags) open() (o observed, err error) {
 		}
 	}
 	if f.audit != "" {
-		o.audit, err = os.OpenFile(f.audit, os.O_WRONLY|os.O_APPEND|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
-		if err != nil {
-			return o, fmt.Errorf("--audit: %w", err)
+		if o.audit, err = openAudit(f.audit); err != nil {
+			return o, fmt.Errorf("--audit %s: %w", f.audit, err)
 		}
 	}
 	if f.control != "" {
@@ -94,6 +94,36 @@ func (f *observeFlags) open() (o observed, err error) {
 	}
 	return o, nil
 }
+
+// openAudit opens or makes the file of an access log. A pipe whose reader is slow, or not
+// there, would make guests lose calls or the daemon wait.
+func openAudit(path string) (*os.File, error) {
+	fd, err := unix.Open(path, unix.O_WRONLY|unix.O_APPEND|unix.O_CREAT|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0o600)
+	switch err {
+	case nil:
+	case unix.ELOOP:
+		return nil, errors.New("it is a symbolic link: name the file that it leads to")
+	case unix.ENXIO:
+		return nil, errNoAuditFile
+	default:
+		return nil, err
+	}
+	f := os.NewFile(uintptr(fd), path)
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() && info.Mode()&os.ModeDevice == 0 {
+		err = errNoAuditFile
+	}
+	if err == nil {
+		err = unix.SetNonblock(fd, false)
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+var errNoAuditFile = errors.New("it is a pipe or a socket: name a regular file")
 
 // pair makes the connection between two processes.
 func (o *observed) pair() error {

@@ -61,9 +61,20 @@ func Main(args []string) int {
 	if isGuestInit(args) {
 		return guestInit(args)
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM)
+	ctx, stop := signal.NotifyContext(context.Background(), endSignals()...)
 	defer stop()
 	return execute(ctx, args, os.Stdout, os.Stderr)
+}
+
+// endSignals are those that end the program in good order: a mount or a guest would stay
+// behind otherwise. SIGHUP, which comes when the terminal goes, is not one for who started
+// us with nohup(1).
+func endSignals() []os.Signal {
+	list := []os.Signal{unix.SIGINT, unix.SIGTERM}
+	if !signal.Ignored(unix.SIGHUP) {
+		list = append(list, unix.SIGHUP)
+	}
+	return list
 }
 
 func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {

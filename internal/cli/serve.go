@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/user"
+	"path/filepath"
 	"slices"
 	"strconv"
 
@@ -132,6 +133,9 @@ func serve(ctx context.Context, f *serveFlags) error {
 	}
 	if err := f.observe.check(); err != nil {
 		return err
+	}
+	if !fromFD && f.observe.control != "" && filepath.Clean(f.socket) == filepath.Clean(f.observe.control) {
+		return usagef("--control %s: VMs connect there: give another path", f.observe.control)
 	}
 	c := daemonConfig{
 		listen:  listenSpec{path: f.socket, fd: f.fd},

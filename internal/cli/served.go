@@ -58,7 +58,7 @@ func (s *served) observe(f *observeFlags, o *observed) {
 	if f.watching() {
 		opt := watch.Options{CountBytes: f.control != ""}
 		if o.audit != nil {
-			s.audit, s.auditFile = audit.New(o.audit, audit.Options{Logger: s.log}), o.audit
+			s.audit, s.auditFile = audit.New(o.audit, audit.Options{Logger: s.log.With("audit", f.audit)}), o.audit
 			o.audit = nil
 			opt.Recorder = s.audit
 		}

@@ -98,8 +98,11 @@ func (c *daemonConfig) openShare(ctx context.Context, h *held, procSelfFD *os.Fi
 		defaults:     c.share.all,
 		byDescriptor: c.byDescriptor,
 	}
-	if !c.sandbox.FileHandles && !c.sandbox.NoLandlock {
+	if c.sandbox.PathRules() {
 		s.handed = "Landlock closes the daemon in; start it with --allow-source DIR for what is below DIR, or with --landlock=false"
+		if len(c.observe.later) != 0 {
+			s.handed = "Landlock closes the daemon in; it takes what is below its --allow-source DIR, from root with 'isthmus ctl add --within DIR'"
+		}
 	}
 	s.observe(&c.observe, &h.observe)
 	server := fuse.NewServer(s.fs, fuse.Options{Logger: c.log, Stats: s.stats})

@@ -9,6 +9,7 @@ import (
 	"os"
 	"runtime/metrics"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -19,6 +20,7 @@ import (
 	"github.com/isthmus-fs/isthmus/internal/control"
 	"github.com/isthmus-fs/isthmus/internal/spec"
 	"github.com/isthmus-fs/isthmus/passthrough"
+	"github.com/isthmus-fs/isthmus/sandbox"
 	"github.com/isthmus-fs/isthmus/tree"
 	"github.com/isthmus-fs/isthmus/vfs"
 	"github.com/isthmus-fs/isthmus/watch"
@@ -194,19 +196,67 @@ func (s *served) Add(ctx context.Context, text string, files []*os.File) error {
 }
 
 // openAdded opens what a daemon needs to add a mount, and lists it for [served.Add]: the
-// source, and what else [compose.OpenFiles] opens.
-func openAdded(m *compose.Mount, tempdir string) (*compose.Files, error) {
+// source, and what else [compose.OpenFiles] opens. Directories and files are apart; see
+// [setApart].
+func openAdded(m *compose.Mount, tempdir, within string) (_ *compose.Files, err error) {
 	f, err := compose.OpenFiles(m, tempdir)
 	if err != nil {
 		return nil, err
 	}
+	defer func() {
+		if err != nil {
+			f.Close()
+		}
+	}()
 	if _, host := m.HostSource(); host {
 		if f.Root, err = compose.OpenRoot(m); err != nil {
-			f.Close()
 			return nil, err
 		}
 	}
-	return &f, nil
+	if err = setApart(&f.Root, within, m.KeepsHost()); err == nil {
+		err = setApart(&f.Parent, within, false)
+	}
+	return &f, err
+}
+
+// setApart replaces a directory or file, if there is one, by the same on a mount of its own
+// or, if within is not empty, on one of that directory. Without rights over mounts it
+// stays as it is.
+func setApart(f **os.File, within string, readOnly bool) error {
+	if *f == nil {
+		return nil
+	}
+	apart, err := openApart(*f, within, readOnly)
+	if err != nil {
+		if errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENOSYS) {
+			return nil
+		}
+		return err
+	}
+	(*f).Close()
+	*f = apart
+	return nil
+}
+
+func openApart(f *os.File, within string, readOnly bool) (*os.File, error) {
+	if within == "" {
+		return sandbox.Apart(f, readOnly)
+	}
+	dir, err := openDir(within)
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	return sandbox.ApartWithin(dir, f, readOnly)
+}
+
+// openDir opens a directory without rights over it.
+func openDir(path string) (*os.File, error) {
+	fd, err := unix.Open(path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	return os.NewFile(uintptr(fd), path), nil
 }
 
 // takeMount makes a mount of its long form and the files that a client opened for it.
@@ -252,6 +302,9 @@ func (s *served) takeMount(text string, files []*os.File) (_ *compose.Mount, _ *
 
 // Remove implements [control.Target].
 func (s *served) Remove(_ context.Context, path string) error {
+	if len(path) > 1 {
+		path = strings.TrimRight(path, "/")
+	}
 	return targetError(s.share.Remove(path))
 }
 

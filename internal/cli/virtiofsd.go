@@ -206,7 +206,7 @@ func (o *virtiofsdOptions) run(cmd *cobra.Command) error {
 // endAtOnce makes SIGTERM and SIGHUP end the process with status 1, and gives
 // SIGINT its usual meaning.
 func endAtOnce() {
-	signal.Reset(unix.SIGINT, unix.SIGTERM)
+	signal.Reset(unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
 	end := make(chan os.Signal, 1)
 	signal.Notify(end, unix.SIGTERM, unix.SIGHUP)
 	go func() {

@@ -63,7 +63,8 @@ func TestFilesOnAMount(t *testing.T) {
 		words string
 		tmpfs bool
 	}{
-		{"default", nil, "-notrusted", false},
+		{"default", nil, "-notrusted,aligned", false},
+		{"without backing files", []string{"--passthrough", "never"}, "-notrusted", false},
 		{"writeback", []string{"--writeback", "--cache", "always", "--workers", "4"}, "-notrusted", false},
 		{"cache never with mmap", []string{"--cache", "never", "--allow-mmap"}, "-notrusted", true},
 	} {
@@ -132,12 +133,14 @@ func TestRandomStepsOnAMount(t *testing.T) {
 		lacks string
 	}{
 		{nil, ""},
+		{[]string{"--passthrough", "never"}, "sharing"},
 		{[]string{"--writeback"}, ""},
-		{[]string{"--cache", "always"}, ""},
+		{[]string{"--cache", "always", "--passthrough", "never"}, "sharing"},
 		{[]string{"--cache", "always", "--writeback"}, ""},
 		{[]string{"--cache", "never"}, "mmap"},
 		{[]string{"--cache", "never", "--allow-mmap"}, ""},
-		{[]string{"--direct-io"}, "mixture"},
+		{[]string{"--direct-io"}, ""},
+		{[]string{"--direct-io", "--passthrough", "never"}, "sharing,mixture"},
 	} {
 		t.Run(strings.Join(append([]string{"default"}, tt.args...), " "), func(t *testing.T) {
 			t.Parallel()
@@ -160,7 +163,7 @@ func TestRandomStepsInAGuest(t *testing.T) {
 		args  []string
 		lacks string
 	}{
-		{nil, ""},
+		{nil, "sharing"},
 		{[]string{"--cache", "always", "--writeback"}, ""},
 	} {
 		t.Run(strings.Join(append([]string{"default"}, tt.args...), " "), func(t *testing.T) {

@@ -53,6 +53,7 @@ func TestOptionsInAGuest(t *testing.T) {
 		{name: "handles", args: []string{"--file-handles", "mandatory"}, run: identity + "|Rename|Open|Link|Attribute|Nest|Removed", tmpfs: true},
 		{name: "no xattr", args: []string{"--xattr=false"}, words: "noxattr", run: "Attribute|Capabilit|Privileges|ACL"},
 		{name: "killpriv off", args: []string{"--killpriv=false"}, run: "Privileges|Setuid|Capabilit|Truncation"},
+		{name: "killpriv off without a cache", args: []string{"--killpriv=false", "--cache", "never"}, words: "nommap", run: "Privileges|Setuid", tmpfs: true},
 		{name: "ACLs", args: []string{"--posix-acl", "always"}, words: "acl", run: "ACL|Attribute|" + identity},
 		{name: "ACLs on tmpfs without killpriv", args: []string{"--posix-acl", "auto", "--killpriv=false"}, words: "acl",
 			run: "ACL|Attribute|" + identity, tmpfs: true},

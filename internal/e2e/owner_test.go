@@ -168,7 +168,7 @@ target = "/over"
 	expect("log level", ctl("log-level"), `^info$`)
 	ctl("log-level", "debug")
 	expect("log level", ctl("log-level"), `^debug$`)
-	ctl("add", filepath.Join(dir, "later")+":/later:ro")
+	ctl("add", "--within", filepath.Join(dir, "later"), filepath.Join(dir, "later")+":/later:ro")
 	expect("mounts", ctl("mounts"), `^/later +dir `)
 	expect("metrics", scrape(t, d), `^isthmus_fuse_requests_total\{op="LOOKUP"\} [1-9]`, `^isthmus_written_bytes_total [1-9]`, `^isthmus_nodes\{mount="/later"\} `)
 	if b, err := os.ReadFile(filepath.Join(dir, "work", "file")); string(b) != "of the host\n" {
@@ -182,7 +182,7 @@ target = "/over"
 	if _, err := os.Lstat(lone); !os.IsNotExist(err) {
 		t.Errorf("the file that the guest removed: %v", err)
 	}
-	ctl("remove", "/later")
+	ctl("remove", "/later/") // as a shell completes directories
 	typing.WriteString("go\n")
 	if got := hear("3"); !strings.Contains(got, "No such file") {
 		t.Errorf("after the removal the guest said %q", got)

@@ -35,22 +35,22 @@ var sources = []source{
 		// Here the kernel reads and writes the host's files by itself, O_DIRECT
 		// and all.
 		words: "zerorange,aligned", inGuest: "-aligned,notrusted",
-		random: []string{"ISTHMUS_FSX_LACKS=collapse"}, behind: func(m *material) string { return m.dir }},
+		random: []string{"ISTHMUS_FSX_LACKS=collapse,sharing"}, behind: func(m *material) string { return m.dir }},
 	{name: "memory", spec: func(m *material) string { return "type=dir,source=" + m.memory },
 		inGuest: "notrusted",
-		random:  []string{"ISTHMUS_FSX_LACKS=zerorange,collapse"}, behind: func(m *material) string { return m.memory }},
+		random:  []string{"ISTHMUS_FSX_LACKS=zerorange,collapse,sharing"}, behind: func(m *material) string { return m.memory }},
 	{name: "scratch", spec: func(*material) string { return "type=scratch,mode=755" },
-		words: private, random: []string{"ISTHMUS_FSX_LACKS=collapse"}},
+		words: private, random: []string{"ISTHMUS_FSX_LACKS=collapse,sharing"}},
 	{name: "scratch on disk", spec: func(*material) string { return "type=scratch,mode=755,backing=disk" },
-		words: private, random: []string{"ISTHMUS_FSX_LACKS=collapse"}},
+		words: private, random: []string{"ISTHMUS_FSX_LACKS=collapse,sharing"}},
 	{name: "overlay", spec: func(m *material) string { return "type=overlay,source=" + m.lower },
-		words: private, random: []string{"ISTHMUS_FSX_LACKS=collapse", "ISTHMUS_FSX_FOUND=1"}},
+		words: private, random: []string{"ISTHMUS_FSX_LACKS=collapse,sharing", "ISTHMUS_FSX_FOUND=1"}},
 	{name: "overlay on an archive", spec: func(m *material) string { return "type=overlay,lower=archive,source=" + m.archive },
-		words: private, random: []string{"ISTHMUS_FSX_LACKS=collapse", "ISTHMUS_FSX_FOUND=1"}},
+		words: private, random: []string{"ISTHMUS_FSX_LACKS=collapse,sharing", "ISTHMUS_FSX_FOUND=1"}},
 	{name: "archive", spec: func(m *material) string { return "type=archive,source=" + m.archive },
 		words: "readonly", only: "ReadOnlyShare"},
 	{name: "file", spec: func(m *material) string { return "type=file,source=" + filepath.Join(m.single, "a") },
-		random: []string{"ISTHMUS_FSX_LACKS=collapse,names"}, only: "^$", behind: func(m *material) string { return m.single }},
+		random: []string{"ISTHMUS_FSX_LACKS=collapse,names,sharing"}, only: "^$", behind: func(m *material) string { return m.single }},
 }
 
 // target is where a source is mounted whose directory is at path. A file is in

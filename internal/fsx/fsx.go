@@ -21,13 +21,19 @@ const (
 	NoCollapse                   // so do FALLOC_FL_COLLAPSE_RANGE and FALLOC_FL_INSERT_RANGE
 	NoMixture                    // no file is both mapped and opened with O_DIRECT
 	NoNames                      // there is one file, named a, and there can be no other
+	// NoSharing: at the same time only different files are written. Linux's
+	// FUSE client, where it neither collects writes nor is without a cache,
+	// copies what is written into the cache and then sends it, without a lock
+	// on the page: if that is dropped in between and somebody reads what is
+	// beside, the cache has the old page from then on.
+	NoSharing
 )
 
 // lackWords are what [ParseLacks] takes.
 var lackWords = []struct {
 	lack Lack
 	word string
-}{{NoMmap, "mmap"}, {NoDirect, "direct"}, {NoZeroRange, "zerorange"}, {NoCollapse, "collapse"}, {NoMixture, "mixture"}, {NoNames, "names"}}
+}{{NoMmap, "mmap"}, {NoDirect, "direct"}, {NoZeroRange, "zerorange"}, {NoCollapse, "collapse"}, {NoMixture, "mixture"}, {NoNames, "names"}, {NoSharing, "sharing"}}
 
 // ParseLacks reads words separated by commas.
 func ParseLacks(list string) (Lack, error) {
@@ -57,7 +63,7 @@ type Config struct {
 	Behind string
 	Lacks  Lack
 	// Found says that there are directories made by [Prepare] in Dir. Each
-	// sequence takes one of them, with what is in it.
+	// sequence takes one of them, with what is in it, as long as there are any.
 	Found bool
 }
 
@@ -74,12 +80,13 @@ func Check(t *testing.T, cfg Config) {
 	taken := 0
 	rapid.Check(t, func(t *rapid.T) {
 		m := &machine{t: t, cfg: &cfg, actors: [...]doer{local, other}, names: map[string]*inode{}, some: someNames}
-		var err error
+		found := filepath.Join(cfg.Dir, foundName(taken))
+		_, err := os.Lstat(found)
 		switch {
 		case cfg.Lacks&NoNames != 0:
-			m.dir, m.some = cfg.Dir, someNames[:1]
-		case cfg.Found:
-			m.dir = filepath.Join(cfg.Dir, foundName(taken))
+			m.dir, m.some, err = cfg.Dir, someNames[:1], nil
+		case cfg.Found && err == nil:
+			m.dir, m.found = found, true
 			taken++
 		default:
 			m.dir, err = os.MkdirTemp(cfg.Dir, "fsx-")
@@ -112,7 +119,6 @@ func Check(t *testing.T, cfg Config) {
 }
 
 // Prepare makes n directories for [Config.Found], each with the same two files.
-// A sequence that fails is made shorter by others, which take directories too.
 func Prepare(dir string, n int) error {
 	for i := range n {
 		sub := filepath.Join(dir, foundName(i))

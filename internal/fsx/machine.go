@@ -19,6 +19,7 @@ type machine struct {
 	actors [2]doer // of the descriptors with even and with odd numbers
 	names  map[string]*inode
 	some   []string // the names that there may be
+	found  bool     // the directory was made by Prepare
 	slots  [slots - 1]*slot
 	step   uint64
 	// touched are the pieces of files that the last step had to do with.
@@ -43,7 +44,7 @@ func (m *machine) begin() {
 	case m.cfg.Lacks&NoNames != 0:
 		m.do(op{Call: callTruncate, Name: m.some[0]})
 		m.names[m.some[0]] = &inode{}
-	case m.cfg.Found:
+	case m.found:
 		for _, name := range m.some[:2] {
 			o := op{Call: callStat, Name: name}
 			a := m.do(o)

@@ -63,9 +63,9 @@ func TestMutants(t *testing.T) {
 			from, to := inMemory(t), t.TempDir()
 			serveMutant(t, m, from, to)
 			cmd := exec.Command("/proc/self/exe", "-test.run=^TestFiles$", "-rapid.seed=1", "-rapid.checks=100", "-rapid.steps=40", "-rapid.shrinktime=0s")
-			lacks := "zerorange,collapse"
+			lacks := "zerorange,collapse,sharing"
 			if m.cache == passthrough.CacheNever {
-				lacks += ",mmap"
+				lacks = "zerorange,collapse,mmap"
 			}
 			cmd.Env = append(os.Environ(), dirVar+"="+to, behindVar+"="+from, lacksVar+"="+lacks)
 			out, err := cmd.CombinedOutput()

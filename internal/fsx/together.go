@@ -1,27 +1,29 @@
 package fsx
 
 import (
+	"slices"
 	"sync"
 )
 
 // together has several descriptors of a file write and read in parts of their
 // own at the same time, while it is synced or dropped from the cache, and
-// sometimes past its end.
+// sometimes past its end. Where that cannot be, they are of different files.
 func (m *machine) together() {
-	first := m.slot((*slot).writable)
+	first := m.slot((*slot).anywhere)
 	ino := m.slots[first].ino
-	var by []int
+	by, inodes := []int{first}, []*inode{ino}
 	for i, s := range m.slots {
-		if s != nil && s.ino == ino && s.writable() && !s.appends() {
-			by = append(by, i)
+		if i == first || s == nil || !s.writable() || s.appends() {
+			continue
 		}
-	}
-	if len(by) == 0 {
-		return
+		if m.cfg.Lacks&NoSharing == 0 && s.ino == ino || m.cfg.Lacks&NoSharing != 0 && !slices.Contains(inodes, s.ino) {
+			by, inodes = append(by, i), append(inodes, s.ino)
+		}
 	}
 	// Those who go past the cache write whole pages, or they would write what
 	// is beside their parts too.
 	step, n := 1+m.pick("step", 2*page), 1+int64(m.pick("length", 4*page))
+	step = max(step, int(n/8))
 	off := m.place(ino)
 	for _, i := range by {
 		if s := m.slots[i]; s.direct() {
@@ -47,11 +49,12 @@ func (m *machine) together() {
 	for _, ops := range batches {
 		for _, o := range ops {
 			if o.Call == callChurn {
+				ino := m.slots[o.Slot].ino
 				ino.write(o.Off, pattern(o.Seed+uint64(o.Rounds)-1, int(o.Len)))
+				m.touch(ino, o.Off, o.Len)
 			}
 		}
 	}
-	m.touch(ino, off, n*int64(len(by)))
 }
 
 // atOnce has both actors make their steps at the same time.

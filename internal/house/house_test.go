@@ -20,6 +20,7 @@ const module = "github.com/isthmus-fs/isthmus"
 // floors says how high each package stands. A package imports only from floors
 // below its own, and test helpers of its own.
 var floors = map[string]int{
+	"kvm":                     0,
 	"oslib":                   0,
 	"vfs":                     1,
 	"virtq":                   1,
@@ -36,6 +37,7 @@ var floors = map[string]int{
 	"fuse":                    3,
 	"fuse/fusetest":           3,
 	"fusedev":                 4,
+	"hypercall":               4,
 	"virtiofs":                4,
 	"virtiofs/virtiofstest":   4,
 	"sandbox":                 5,
