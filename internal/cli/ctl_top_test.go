@@ -1,13 +1,14 @@
 package cli
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
 	"math"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -19,7 +20,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/isthmus-fs/isthmus/internal/control"
-	"github.com/isthmus-fs/isthmus/vhostuser"
 )
 
 const topShown = `isthmus 1.2, process 42, up 1h00m: src
@@ -213,37 +213,35 @@ func TestNumbersForPeople(t *testing.T) {
 	}
 }
 
-// endingTarget ends while it is asked for stats the second time.
-type endingTarget struct {
-	*ctlTarget
-	asked int
-	end   context.CancelFunc
-}
-
-func (e *endingTarget) Stats(ctx context.Context) (*control.Stats, error) {
-	if e.asked++; e.asked == 2 {
-		e.end()
-		return nil, ctx.Err()
-	}
-	return e.ctlTarget.Stats(ctx)
-}
-
 // TestTopAfterTheDaemonsEnd: it was the right socket, so that is not what it says.
 func TestTopAfterTheDaemonsEnd(t *testing.T) {
 	socket := filepath.Join(t.TempDir(), "control")
-	l, err := vhostuser.Listen(socket, vhostuser.ListenOptions{})
+	l, err := net.Listen("unix", socket)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	ctx, end := context.WithCancel(t.Context())
-	defer end()
 	ended := make(chan error, 1)
 	go func() {
-		ended <- control.Serve(ctx, l, &endingTarget{ctlTarget: exampleTarget(), end: end}, slog.New(slog.DiscardHandler))
+		conn, err := l.Accept()
+		if err != nil {
+			ended <- err
+			return
+		}
+		defer conn.Close()
+		requests := bufio.NewReader(conn)
+		for id := 1; err == nil; id++ {
+			if _, err = requests.ReadString('\n'); id == 3 {
+				break // without an answer
+			}
+			if err == nil {
+				_, err = fmt.Fprintf(conn, `{"id":%d,"result":{}}`+"\n", id)
+			}
+		}
+		ended <- err
 	}()
 	code, _, stderr := ctl("top", "--socket", socket, "--interval", "100ms")
-	if code != exitFailure || !strings.Contains(stderr, "the daemon has ended") || strings.Contains(stderr, "--control") {
+	if code != exitFailure || !strings.Contains(stderr, "the daemon has ended\n") {
 		t.Errorf("exit status %d, %s", code, stderr)
 	}
 	if err := <-ended; err != nil {

@@ -10,9 +10,10 @@ import (
 
 // TestGHSA_rr59_xxvx_96qr: Kata passed a pod's annotation on to virtiofsd's
 // command line, where "-o source=/" or "--sandbox none" undid the launcher's own.
-// Ours cannot know whose an argument is, and of two the last counts: a launcher
-// must pass on no arguments that it does not trust. But it may pass on values:
-// whatever is in the value of one option, it never becomes another.
+// Ours cannot know whose an argument is, and of two the last counts, or both do: a
+// launcher must pass on no arguments that it does not trust. But it may pass on
+// values: whatever is in the value of one option, it never becomes another. In that
+// of --share a path is written so that none of it is an option of the mount.
 func TestGHSA_rr59_xxvx_96qr(t *testing.T) {
 	top := t.TempDir()
 	mkdir := func(name string) string {
@@ -38,8 +39,14 @@ func TestGHSA_rr59_xxvx_96qr(t *testing.T) {
 
 	for _, name := range names {
 		t.Run("share "+name, func(t *testing.T) {
-			d := launch{dir: top}.serve(t, name)
+			d := launch{dir: top}.serve(t, asPath(name))
 			wantClosedIn(t, d, filepath.Join(top, name))
+			if asPath(name) != name {
+				d := launch{dir: top}.start(t, name)
+				if status := d.wait(); status != 2 {
+					t.Errorf("%q, as it is: exit status %d, want 2:\n%s", name, status, d.log)
+				}
+			}
 		})
 		t.Run("source "+name, func(t *testing.T) {
 			socket := filepath.Join(t.TempDir(), "s")
@@ -84,16 +91,25 @@ func TestGHSA_rr59_xxvx_96qr(t *testing.T) {
 		}
 	})
 	t.Run("the last counts", func(t *testing.T) {
-		d := serve(t, plain, "--share", other)
-		wantClosedIn(t, d, other)
+		if status := (launch{}).start(t, plain, "--share", other).wait(); status != 2 {
+			t.Errorf("two shares at one path: exit status %d, want 2", status)
+		}
 		socket := filepath.Join(t.TempDir(), "s")
-		d = launch{socket: socket}.run(t, "virtiofsd", "--socket-path", socket, "-o", "source="+plain, "-o", "source="+other)
+		d := launch{socket: socket}.run(t, "virtiofsd", "--socket-path", socket, "-o", "source="+plain, "-o", "source="+other)
 		d.waitLog("Waiting for vhost-user socket connection")
 		wantClosedIn(t, d, other)
 	})
 	if _, err := os.Lstat(filepath.Join(top, "owned")); err == nil {
 		t.Error("a value was run as a command")
 	}
+}
+
+// asPath writes a path of the host as a value of --share (see docs/shares.md).
+func asPath(path string) string {
+	if word, _, ok := strings.Cut(path, "="); ok && strings.Trim(word, "abcdefghijklmnopqrstuvwxyz0123456789-") == "" && word[0] >= 'a' {
+		path = "./" + path
+	}
+	return strings.NewReplacer(`\`, `\\`, `,`, `\,`, `:`, `\:`).Replace(path)
 }
 
 // wantClosedIn checks that a daemon serves a directory and is closed in as it is

@@ -35,7 +35,7 @@ func TestServeRefusesWithOneLine(t *testing.T) {
 	}{
 		{"missing share", []string{"--socket", socket, "--share", dir + "/none"}, 1, "no such file or directory"},
 		{"share is a pipe", []string{"--socket", socket, "--share", dir + "/fifo"}, 1, "neither a directory nor a regular file"},
-		{"share is a file", []string{"--socket", socket, "--share", file}, 1, "only directories"},
+		{"share is a file", []string{"--socket", socket, "--share", file}, 1, "a file cannot be the root"},
 		{"missing socket directory", []string{"--socket", dir + "/none/s", "--share", dir}, 1, "none"},
 		{"socket path is a file", []string{"--socket", file, "--share", dir}, 1, "not a socket"},
 		{"socket in use", []string{"--socket", running.socket, "--share", dir}, 1, "another"},
@@ -45,7 +45,7 @@ func TestServeRefusesWithOneLine(t *testing.T) {
 		{"no socket", []string{"--share", dir}, 2, "socket"},
 		{"no share", []string{"--socket", socket}, 2, "share"},
 		{"socket and fd", []string{"--socket", socket, "--fd", "3", "--share", dir}, 2, "fd"},
-		{"empty share", []string{"--socket", socket, "--share", ""}, 2, "--share"},
+		{"empty share", []string{"--socket", socket, "--share", ""}, 2, "path is empty"},
 		{"unknown flag", []string{"--sockets", socket, "--share", dir}, 2, "--sockets"},
 		{"argument", []string{"--socket", socket, "--share", dir, "more"}, 2, "more"},
 		{"cache word", []string{"--socket", socket, "--share", dir, "--cache", "sometimes"}, 2, "sometimes"},
@@ -53,7 +53,7 @@ func TestServeRefusesWithOneLine(t *testing.T) {
 		{"no queues", []string{"--socket", socket, "--share", dir, "--queues", "0"}, 2, "64"},
 		{"too many queues", []string{"--socket", socket, "--share", dir, "--queues", "65"}, 2, "64"},
 		{"socket mode", []string{"--socket", socket, "--share", dir, "--socket-mode", "rw"}, 2, "octal"},
-		{"negative time", []string{"--socket", socket, "--share", dir, "--attr-timeout", "-1s"}, 2, "negative"},
+		{"negative time", []string{"--socket", socket, "--share", dir, "--attr-timeout", "-1s"}, 2, "want a time"},
 		{"log level", []string{"--socket", socket, "--share", dir, "--log-level", "loud"}, 2, "loud"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
