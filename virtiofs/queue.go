@@ -67,7 +67,7 @@ type queue struct {
 	pending []*call // with the server
 	taken   []*call // what takeFinished returned last
 	used    bool    // since the last reset, a chain was there
-	inVain  int     // kicks while none ever was
+	inVain  uint64  // kicks while none ever was, up to 2
 
 	state state
 
@@ -175,14 +175,14 @@ func (q *queue) work(r *virtq.Ring) {
 
 func (q *queue) serve(r *virtq.Ring) error {
 	vq := r.Queue
-	for kicked := false; ; {
+	for kicks := uint64(0); ; {
 		vq.DisableNotify()
 		found, err := q.batch(r)
 		if err != nil {
 			return err
 		}
-		if q.used = q.used || found; kicked && !q.used {
-			q.kickedInVain()
+		if q.used = q.used || found; kicks > 0 && !q.used {
+			q.kickedInVain(kicks)
 		}
 		switch q.want.Load() {
 		case pause:
@@ -190,21 +190,22 @@ func (q *queue) serve(r *virtq.Ring) error {
 		case drain:
 			return q.drain(r)
 		}
-		kicked = false
+		kicks = 0
 		if vq.EnableNotify() {
 			continue
 		}
-		if kicked, err = q.sleep(r); err != nil {
+		if kicks, err = q.sleep(r); err != nil {
 			return err
 		}
 	}
 }
 
-// kickedInVain notes a kick for a ring in which there has never been anything.
-// Front ends give one when they start a ring. A second is the driver's: it has
-// put something into memory that is not the memory we see.
-func (q *queue) kickedInVain() {
-	if q.inVain++; q.inVain == 2 {
+// kickedInVain notes kicks for a ring in which there has never been anything.
+// Front ends give one when they start a ring. A second, which may come with it, is
+// the driver's: it has put something into memory that is not the memory we see.
+func (q *queue) kickedInVain(kicks uint64) {
+	before := q.inVain
+	if q.inVain = min(before+min(kicks, 2), 2); before < 2 && q.inVain == 2 {
 		q.dev.log.Warn("the guest makes requests that do not arrive: is its memory shared with this daemon? (QEMU: share=on)",
 			"queue", q.index)
 	}

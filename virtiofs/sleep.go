@@ -1,6 +1,7 @@
 package virtiofs
 
 import (
+	"encoding/binary"
 	"fmt"
 
 	"golang.org/x/sys/unix"
@@ -14,8 +15,8 @@ import (
 const pollInterval = 1
 
 // sleep blocks until the driver kicks, a call completes, or the worker is
-// wanted elsewhere. It reports whether it was a kick.
-func (q *queue) sleep(r *virtq.Ring) (kicked bool, err error) {
+// wanted elsewhere. It returns how many kicks there were.
+func (q *queue) sleep(r *virtq.Ring) (kicks uint64, err error) {
 	timeout := -1
 	if r.Kick < 0 {
 		timeout = pollInterval
@@ -24,9 +25,9 @@ func (q *queue) sleep(r *virtq.Ring) (kicked bool, err error) {
 }
 
 // await blocks on the wake eventfd and, if it is not negative, on kick.
-// timeout is in milliseconds, negative for none. It reports whether kick was
+// timeout is in milliseconds, negative for none. It returns how often kick was
 // signalled.
-func (q *queue) await(kick, timeout int) (kicked bool, err error) {
+func (q *queue) await(kick, timeout int) (kicks uint64, err error) {
 	fds := [2]unix.PollFd{
 		{Fd: int32(q.wake), Events: unix.POLLIN},
 		{Fd: int32(kick), Events: unix.POLLIN},
@@ -37,7 +38,7 @@ func (q *queue) await(kick, timeout int) (kicked bool, err error) {
 			continue
 		}
 		if err != nil {
-			return false, fmt.Errorf("poll: %w", err)
+			return 0, fmt.Errorf("poll: %w", err)
 		}
 		break
 	}
@@ -46,26 +47,28 @@ func (q *queue) await(kick, timeout int) (kicked bool, err error) {
 	}
 	switch {
 	case fds[1].Revents&unix.POLLIN != 0:
-		return true, clearKick(kick)
+		return clearKick(kick)
 	case fds[1].Revents != 0:
-		return false, fmt.Errorf("kick eventfd: poll says %#x", fds[1].Revents)
+		return 0, fmt.Errorf("kick eventfd: poll says %#x", fds[1].Revents)
 	}
-	return false, nil
+	return 0, nil
 }
 
 // clearKick takes the count out of a kick eventfd. The front end shares the open
 // file and may have read it first, or left it in blocking mode: the read must
-// not wait.
-func clearKick(fd int) error {
+// not wait, and a count that is gone was at least one.
+func clearKick(fd int) (kicks uint64, err error) {
 	var count [8]byte
 	iov := [1]unix.Iovec{oslib.Iov(count[:])}
 	_, errno := oslib.Preadv2(fd, iov[:], -1, unix.RWF_NOWAIT)
 	switch errno {
-	case 0, unix.EAGAIN:
-		return nil
+	case 0:
+		return binary.NativeEndian.Uint64(count[:]), nil
+	case unix.EAGAIN:
+		return 1, nil
 	case unix.EOPNOTSUPP:
-		oslib.EventfdRead(fd)
-		return nil
+		kicks, _ = oslib.EventfdRead(fd)
+		return kicks, nil
 	}
-	return fmt.Errorf("kick eventfd: %w", errno)
+	return 0, fmt.Errorf("kick eventfd: %w", errno)
 }

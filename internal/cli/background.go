@@ -24,7 +24,7 @@ const envBackground = "ISTHMUS_BACKGROUND"
 // background runs this program again with the same arguments, in a session of its own,
 // and returns when [notifyBackground] was called there. In that process it is not called:
 // see [inBackground]. What goes wrong before that shows on stderr, and what is logged
-// later too, as long as somebody reads it.
+// later too, but not into a pipe: who reads to its end would wait for the process.
 func background(ctx context.Context, stderr io.Writer) error {
 	ready, theirs, err := os.Pipe()
 	if err != nil {
@@ -66,9 +66,21 @@ func notifyBackground() {
 		return
 	}
 	os.Unsetenv(envBackground)
+	leavePipe(os.Stderr)
 	f := os.NewFile(uintptr(fd), "background")
 	_, _ = f.Write([]byte{1}) // it may have been interrupted and gone
 	f.Close()
+}
+
+// leavePipe has what is written to f from now on vanish if it is a pipe.
+func leavePipe(f *os.File) {
+	if info, err := f.Stat(); err != nil || info.Mode()&os.ModeNamedPipe == 0 {
+		return
+	}
+	if null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0); err == nil {
+		_ = unix.Dup3(int(null.Fd()), int(f.Fd()), 0)
+		null.Close()
+	}
 }
 
 // startServe runs `isthmus serve` for one VM on a socket in a private temporary

@@ -41,7 +41,8 @@ OPTION,… with source=HOST and target=GUEST. With --config FILE the mounts are 
 its settings, which are about a daemon, are left aside.
 
 It runs until it is interrupted, and unmounts then; 'umount MOUNTPOINT' ends it too. If the mount is still in
-use when it is interrupted, it is detached and its files fail. With --background it returns when the mount is there.
+use when it is interrupted, it is detached and its files fail. With --background it returns when the mount is there;
+what is logged after that goes to the same place, unless that is a pipe.
 
 Root needs /dev/fuse alone. Other users need fusermount3 (package fuse3), and see no more in the mount than
 they may see in the sources. The daemon is not closed in as that of serve is: only this host's users speak to it.`,
@@ -84,6 +85,11 @@ func mount(ctx context.Context, f *mountFlags, at string) error {
 	}
 	if f.passthrough != "auto" && f.passthrough != "never" {
 		return usagef("--passthrough %q: want auto or never", f.passthrough)
+	}
+	// Elsewhere the mount would succeed and nobody could use it. What else may be wrong
+	// with the mount point, Mount says.
+	if info, err := os.Stat(at); err == nil && !info.IsDir() {
+		return fmt.Errorf("mount on %s: it is not a directory", at)
 	}
 	list, _, err := f.share.read()
 	if err != nil {

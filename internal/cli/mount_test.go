@@ -164,10 +164,29 @@ func TestMountInBackground(t *testing.T) {
 		t.Errorf("in the mount: %q", out)
 	}
 	run("umount", to)
+	// Who reads all that the command says does not wait for the mount's end.
+	if out := run("/proc/self/exe", "mount", "--background", from, to); !strings.Contains(out, "mounted") {
+		t.Errorf("it says %q", out)
+	}
+	run("umount", to)
 	cmd = exec.Command("/proc/self/exe", "mount", "--background", filepath.Join(from, "none"), to)
 	out, err := cmd.CombinedOutput()
 	if cmd.ProcessState.ExitCode() != exitFailure || !strings.Contains(string(out), "no such file") || strings.Count(string(out), "\n") != 1 {
 		t.Errorf("of what is not there: %v\n%s", err, out)
+	}
+}
+
+func TestMountPointIsADirectory(t *testing.T) {
+	from := t.TempDir()
+	at := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(at, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("/proc/self/exe", "mount", "--background", from, at)
+	out, err := cmd.CombinedOutput()
+	if cmd.ProcessState.ExitCode() != exitFailure || !strings.Contains(string(out), "not a directory") {
+		t.Errorf("%v\n%s", err, out)
+		exec.Command("umount", at).Run()
 	}
 }
 

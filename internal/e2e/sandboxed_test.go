@@ -175,7 +175,7 @@ func TestEndsWithBothProcesses(t *testing.T) {
 		{"kill of the inner", func(t *testing.T, d *daemon) { syscall.Kill(d.inner(), syscall.SIGKILL) }, 128 + 9, true},
 	} {
 		for _, busy := range []bool{false, true} {
-			t.Run(fmt.Sprintf("%s, with a VM %v", tt.name, busy), func(t *testing.T) {
+			t.Run(fmt.Sprintf("%s with a VM %v", tt.name, busy), func(t *testing.T) {
 				d := serve(t, t.TempDir())
 				inner := d.inner()
 				if busy {

@@ -1,0 +1,5 @@
+//go:build !race
+
+package hypercall
+
+const raceEnabled = false

@@ -1,0 +1,7 @@
+# Instructions of one byte each.
+	.code64
+	nop
+	nop
+	nop
+	nop
+	hlt
