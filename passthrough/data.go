@@ -128,15 +128,28 @@ func (fs *FS) Write(r *vfs.Request, id vfs.NodeID, v vfs.Handle, src []unix.Iove
 	if openFlags&unix.O_APPEND != 0 && flags&vfs.WriteCache == 0 {
 		what = appending
 	}
-	var n int
+	var without withoutFSETID
 	if flags&vfs.WriteKillSUIDGID != 0 {
-		without := dropFSETID()
-		n, errno = h.write(src, int64(off), what)
-		without.restore()
-	} else {
-		n, errno = h.write(src, int64(off), what)
+		without = dropFSETID()
 	}
+	n, errno := h.write(src, int64(off), what)
+	if errno == syscall.EINVAL && flags&vfs.WriteCache != 0 && h.flags&unix.O_DIRECT != 0 {
+		n, errno = h.writeBack(src, int64(off))
+	}
+	without.restore()
 	h.unpin()
+	return n, errno
+}
+
+// writeBack writes what comes out of a guest's cache by way of a handle that was opened with
+// O_DIRECT, such as the end of a file that is mapped too. It need not be aligned.
+func (h *handle) writeBack(src []unix.Iovec, off int64) (int, syscall.Errno) {
+	fd, errno := h.fs.reopenAs(unix.S_IFREG, h.fd, unix.O_WRONLY|int(h.flags)&unix.O_SYNC)
+	if errno != 0 {
+		return 0, errno
+	}
+	n, errno := writeTo(fd, src, off, writing)
+	oslib.Close(fd)
 	return n, errno
 }
 
@@ -144,6 +157,10 @@ func (h *handle) write(src []unix.Iovec, off int64, what transfer) (int, syscall
 	if h.direct.on {
 		return h.readWriteDirect(src, off, what)
 	}
+	return writeTo(h.fd, src, off, what)
+}
+
+func writeTo(fd int, src []unix.Iovec, off int64, what transfer) (int, syscall.Errno) {
 	flags := 0
 	if what == appending {
 		// The kernel takes the end of the file, but looks at the offset too.
@@ -153,7 +170,7 @@ func (h *handle) write(src []unix.Iovec, off int64, what transfer) (int, syscall
 	var one [1]unix.Iovec
 	c := oslib.IovCursor{Left: src}
 	for c.Advance(0); len(c.Left) > 0; {
-		n, errno := oslib.Pwritev2(h.fd, c.Next(one[:], math.MaxUint64), off, flags)
+		n, errno := oslib.Pwritev2(fd, c.Next(one[:], math.MaxUint64), off, flags)
 		if errno != 0 && total == 0 {
 			return 0, errno
 		}

@@ -429,3 +429,27 @@ func testDataAllocs(t *testing.T, cfg Config, dir string) {
 		}
 	}
 }
+
+// TestWriteBackByADirectHandle: the end of a file that is mapped and open with O_DIRECT comes
+// back by that handle, of any length. What the guest's program writes itself has to be aligned.
+func TestWriteBackByADirectHandle(t *testing.T) {
+	dir := tempDir(t, os.TempDir())
+	fs := share(t, Config{Path: dir, DirectIO: true})
+	path := join(dir, "f")
+	if err := os.WriteFile(path, make([]byte, 10000), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	id, h := openAt(t, fs, "f", unix.O_RDWR|unix.O_DIRECT)
+	page := bytes.Repeat([]byte("x"), 10000-8192)
+	n, errno := fs.Write(&vfs.Request{}, id, h, iovs(page, len(page)), 8192, unix.O_RDWR|unix.O_DIRECT, vfs.WriteCache)
+	if n != len(page) || errno != 0 {
+		t.Errorf("from the cache: %d, %v", n, errno)
+	}
+	got, err := os.ReadFile(path)
+	if err != nil || len(got) != 10000 || !bytes.Equal(got[8192:], page) {
+		t.Errorf("the file has %d bytes, %v", len(got), err)
+	}
+	if n, errno := fs.Write(&vfs.Request{}, id, h, iovs(page, len(page)), 8192, unix.O_RDWR|unix.O_DIRECT, 0); errno != syscall.EINVAL {
+		t.Errorf("from the program: %d, %v", n, errno)
+	}
+}

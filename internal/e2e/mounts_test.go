@@ -140,7 +140,7 @@ func TestRandomStepsOnAMount(t *testing.T) {
 		{[]string{"--cache", "never"}, "mmap"},
 		{[]string{"--cache", "never", "--allow-mmap"}, ""},
 		{[]string{"--direct-io"}, ""},
-		{[]string{"--direct-io", "--passthrough", "never"}, "sharing,mixture"},
+		{[]string{"--direct-io", "--passthrough", "never"}, "sharing"},
 	} {
 		t.Run(strings.Join(append([]string{"default"}, tt.args...), " "), func(t *testing.T) {
 			t.Parallel()
