@@ -85,14 +85,15 @@ func leavePipe(f *os.File) {
 
 // startServe runs `isthmus serve` for one VM on a socket in a private temporary
 // directory, until stop is called. Of flags it gets those that were given and
-// that it has too, and then more. It returns when the daemon is ready.
-func startServe(flags *pflag.FlagSet, stderr io.Writer, more ...string) (socket string, stop func(), err error) {
+// that it has too, and then more. It returns when the daemon is ready, or with an error
+// when ctx ends before.
+func startServe(ctx context.Context, flags *pflag.FlagSet, stderr io.Writer, more ...string) (socket string, stop func(), err error) {
 	tmp, err := os.MkdirTemp("", "isthmus-")
 	if err != nil {
 		return "", nil, fmt.Errorf("a directory for the socket: %w", err)
 	}
 	socket = filepath.Join(tmp, "share.sock")
-	cmd, err := runServe(tmp, socket, append(serveArgs(flags), more...), stderr)
+	cmd, err := runServe(ctx, tmp, socket, append(serveArgs(flags), more...), stderr)
 	if err != nil {
 		os.RemoveAll(tmp)
 		return "", nil, err
@@ -126,7 +127,7 @@ func serveArgs(flags *pflag.FlagSet) []string {
 
 // runServe starts the daemon and waits until it says, by the protocol of
 // sd_notify(3), that it is ready.
-func runServe(tmp, socket string, args []string, stderr io.Writer) (*exec.Cmd, error) {
+func runServe(ctx context.Context, tmp, socket string, args []string, stderr io.Writer) (*exec.Cmd, error) {
 	notify, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: filepath.Join(tmp, "notify"), Net: "unixgram"})
 	if err != nil {
 		return nil, err
@@ -162,6 +163,7 @@ func runServe(tmp, socket string, args []string, stderr io.Writer) (*exec.Cmd, e
 		notify.Close()
 		close(ended)
 	}()
+	defer context.AfterFunc(ctx, func() { notify.Close() })()
 	var msg [256]byte
 	n, err := notify.Read(msg[:])
 	if err == nil && strings.Contains(string(msg[:n]), "READY=1") {
@@ -170,5 +172,8 @@ func runServe(tmp, socket string, args []string, stderr io.Writer) (*exec.Cmd, e
 	_ = cmd.Process.Kill()
 	<-ended
 	_ = cmd.Wait()
+	if ctx.Err() != nil {
+		return nil, errors.New("interrupted while the daemon started")
+	}
 	return nil, errors.New("the daemon has not started")
 }

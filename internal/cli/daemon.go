@@ -128,6 +128,9 @@ func (c *daemonConfig) closeIn(ctx context.Context, h *held) error {
 			c.sandbox.Removals = append(c.sandbox.Removals, l.Dir())
 		}
 	}
+	// In another root directory the socket of the service manager is out of reach, and ours
+	// takes connections already.
+	c.notifyReady()
 	return c.serve(ctx, h, func() error { return nil })
 }
 
@@ -256,11 +259,6 @@ func (c *daemonConfig) serve(ctx context.Context, h *held, ready func() error) e
 	view, err := sandbox.Enter(&c.sandbox)
 	if err != nil {
 		return err
-	}
-	if c.sandbox.Mode != sandbox.ModeNamespace {
-		// The socket of the service manager is out of reach later, and ours
-		// takes connections already.
-		c.notifyReady()
 	}
 	layers, err := sandbox.Lock(&c.sandbox)
 	if err != nil {

@@ -16,6 +16,7 @@ import (
 	"github.com/isthmus-fs/isthmus/fusedev"
 	"github.com/isthmus-fs/isthmus/internal/compose"
 	"github.com/isthmus-fs/isthmus/internal/control"
+	"github.com/isthmus-fs/isthmus/internal/spec"
 	"github.com/isthmus-fs/isthmus/vfs"
 )
 
@@ -45,7 +46,7 @@ use when it is interrupted, it is detached and its files fail. With --background
 what is logged after that goes to the same place, unless that is a pipe.
 
 Root needs /dev/fuse alone. Other users need fusermount3 (package fuse3), and see no more in the mount than
-they may see in the sources. The daemon is not closed in as that of serve is: only this host's users speak to it.`,
+they may see in the sources; scratch space is theirs, unless uid and gid say otherwise. The daemon is not closed in as that of serve is: only this host's users speak to it.`,
 		Example: `  isthmus mount --readonly /srv/src /mnt
   isthmus mount --translate-uid map:0:100000:65536 /srv/guest1 /mnt
   isthmus mount type=archive,source=root.tar.zst type=scratch,target=/tmp,mode=1777 /mnt
@@ -95,6 +96,7 @@ func mount(ctx context.Context, f *mountFlags, at string) error {
 	if err != nil {
 		return err
 	}
+	ownSpace(&f.share.all, os.Getuid(), os.Getgid())
 	spec := shareSpec{tempDir: f.tempDir, all: &f.share.all}
 	if spec.mounts, err = f.share.resolve(list, log); err != nil {
 		return err
@@ -112,6 +114,14 @@ func mount(ctx context.Context, f *mountFlags, at string) error {
 	}
 	s.level = level
 	return errors.Join(f.serve(ctx, s, &spec, at), s.close())
+}
+
+// ownSpace makes the user the owner of scratch space where nothing else is said: root's,
+// which it is in a guest, would be of no use to others.
+func ownSpace(all *spec.Mount, uid, gid int) {
+	if uid != 0 {
+		all.RootUID, all.RootGID = new(uint32(uid)), new(uint32(gid))
+	}
 }
 
 // open opens what is to be mounted.

@@ -10,6 +10,10 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/isthmus-fs/isthmus/internal/spec"
 )
 
 // TestMount mounts a directory by the program, as a process of its own, and looks at
@@ -187,6 +191,29 @@ func TestMountPointIsADirectory(t *testing.T) {
 	if cmd.ProcessState.ExitCode() != exitFailure || !strings.Contains(string(out), "not a directory") {
 		t.Errorf("%v\n%s", err, out)
 		exec.Command("umount", at).Run()
+	}
+}
+
+func TestScratchSpaceIsTheUsers(t *testing.T) {
+	root, other := uint32(0), uint32(7)
+	for _, tc := range []struct {
+		user     int
+		said     *uint32
+		uid, gid *uint32
+	}{
+		{0, nil, nil, nil}, // root's, as everywhere
+		{7, nil, &other, &other},
+		{7, &root, &root, &other},
+	} {
+		var all spec.Mount
+		ownSpace(&all, tc.user, tc.user)
+		m := spec.Mount{Type: spec.Scratch, Target: "/", RootUID: tc.said}
+		if err := m.Fill(&all); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff([]*uint32{tc.uid, tc.gid}, []*uint32{m.RootUID, m.RootGID}); diff != "" {
+			t.Errorf("user %d: %s", tc.user, diff)
+		}
 	}
 }
 

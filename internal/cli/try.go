@@ -138,7 +138,7 @@ func try(cmd *cobra.Command, f *tryFlags, command []string) error {
 		return err
 	}
 	defer closeConsole()
-	socket, stop, err := f.backEnd(kind, stderr)
+	socket, stop, err := f.backEnd(cmd.Context(), kind, stderr)
 	if err != nil {
 		return err
 	}
@@ -198,7 +198,7 @@ func (f *tryFlags) check(log *slog.Logger) error {
 
 // backEnd returns the socket of the daemon to use, which is one of our own
 // unless there is one already.
-func (f *tryFlags) backEnd(kind lab.Kind, stderr io.Writer) (socket string, stop func(), err error) {
+func (f *tryFlags) backEnd(ctx context.Context, kind lab.Kind, stderr io.Writer) (socket string, stop func(), err error) {
 	if f.socket != "" {
 		socket, err = filepath.Abs(f.socket)
 		return socket, func() {}, err
@@ -211,7 +211,7 @@ func (f *tryFlags) backEnd(kind lab.Kind, stderr io.Writer) (socket string, stop
 	if kind == lab.UML { // QEMU tells the guest the tag itself
 		more = append(more, "--tag="+f.tag)
 	}
-	return startServe(f.set, stderr, more...)
+	return startServe(ctx, f.set, stderr, more...)
 }
 
 // shared makes a writer that the guest and the daemon may write to at the same

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/isthmus-fs/isthmus/internal/lab"
 	"github.com/isthmus-fs/isthmus/internal/lab/labtest"
@@ -48,6 +49,31 @@ func TestTry(t *testing.T) {
 				t.Errorf("%v, or the guest complained:\n%s", err, text)
 			}
 		})
+	}
+}
+
+// TestTryEachSandbox: the daemon says that it is ready from wherever it is.
+func TestTryEachSandbox(t *testing.T) {
+	for _, mode := range []string{"namespace", "chroot", "none"} {
+		t.Run(mode, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+			defer cancel()
+			var stdout, stderr bytes.Buffer
+			code := execute(ctx, []string{"isthmus", "try", "--sandbox", mode, t.TempDir(), "--", "echo", "there"}, &stdout, &stderr)
+			if code != 0 || stdout.String() != "there\n" || stderr.Len() != 0 {
+				t.Errorf("exit status %d, output %q, error output %q", code, stdout.String(), stderr.String())
+			}
+		})
+	}
+}
+
+func TestTryInterruptedEarly(t *testing.T) {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	var stdout, stderr bytes.Buffer
+	code := execute(ctx, []string{"isthmus", "try", t.TempDir(), "--", "true"}, &stdout, &stderr)
+	if code != exitFailure || !strings.Contains(stderr.String(), "interrupted") {
+		t.Errorf("exit status %d, %q", code, stderr.String())
 	}
 }
 
