@@ -19,7 +19,6 @@ const (
 	NoDirect                     // O_DIRECT is not tried
 	NoZeroRange                  // FALLOC_FL_ZERO_RANGE answers EOPNOTSUPP
 	NoCollapse                   // so do FALLOC_FL_COLLAPSE_RANGE and FALLOC_FL_INSERT_RANGE
-	NoMixture                    // no file is both mapped and opened with O_DIRECT
 	NoNames                      // there is one file, named a, and there can be no other
 	// NoSharing: at the same time only different files are written. Linux's
 	// FUSE client, where it neither collects writes nor is without a cache,
@@ -33,7 +32,7 @@ const (
 var lackWords = []struct {
 	lack Lack
 	word string
-}{{NoMmap, "mmap"}, {NoDirect, "direct"}, {NoZeroRange, "zerorange"}, {NoCollapse, "collapse"}, {NoMixture, "mixture"}, {NoNames, "names"}, {NoSharing, "sharing"}}
+}{{NoMmap, "mmap"}, {NoDirect, "direct"}, {NoZeroRange, "zerorange"}, {NoCollapse, "collapse"}, {NoNames, "names"}, {NoSharing, "sharing"}}
 
 // ParseLacks reads words separated by commas.
 func ParseLacks(list string) (Lack, error) {

@@ -7,9 +7,6 @@ import (
 // inode is what a file should hold.
 type inode struct {
 	data []byte
-	// mapped and direct say whether the file has ever been mapped, and opened
-	// with O_DIRECT.
-	mapped, direct bool
 }
 
 func (ino *inode) size() int64 { return int64(len(ino.data)) }

@@ -25,12 +25,8 @@ func (m *machine) openAs(i int, name string, flags int) {
 		flags |= unix.O_CREAT
 		ino = &inode{}
 	}
-	if m.cfg.Lacks&NoMixture != 0 && ino.mapped {
-		flags &^= unix.O_DIRECT
-	}
 	m.do(op{Call: callOpen, Slot: i, Name: name, Flags: flags})
 	m.names[name] = ino
-	ino.direct = ino.direct || flags&unix.O_DIRECT != 0
 	if flags&unix.O_TRUNC != 0 {
 		ino.resize(0)
 	}
@@ -156,9 +152,6 @@ func (m *machine) allocate() {
 func (m *machine) remap() {
 	i := m.slot((*slot).readable)
 	s := m.slots[i]
-	if !m.mappable(s.ino) {
-		return
-	}
 	o := op{Call: callMap, Slot: i, Flags: s.flags}
 	switch {
 	case m.cfg.Lacks&NoMmap != 0:
@@ -168,23 +161,18 @@ func (m *machine) remap() {
 		s.mapped = false
 	default:
 		m.do(o)
-		s.mapped, s.ino.mapped = true, true
+		s.mapped = true
 	}
 }
-
-func (m *machine) mappable(ino *inode) bool { return m.cfg.Lacks&NoMixture == 0 || !ino.direct }
 
 // mapping returns a descriptor that is mapped, for stores if both is set, and
 // a piece of its file, if it has any.
 func (m *machine) mapping(both bool) (i int, off, n int64) {
 	i = m.slot(func(s *slot) bool { return s.readable() && (s.both() || !both) })
 	s := m.slots[i]
-	if !m.mappable(s.ino) {
-		return i, 0, 0
-	}
 	if !s.mapped {
 		m.do(op{Call: callMap, Slot: i, Flags: s.flags})
-		s.mapped, s.ino.mapped = true, true
+		s.mapped = true
 	}
 	if s.ino.size() > 0 {
 		off, n = m.span(s.ino, s.ino.size(), false)
