@@ -37,7 +37,7 @@ const (
 // String is the name that command lines use.
 func (a Action) String() string { return nameOf(a, "kill", "log", "trap", "none") }
 
-func nameOf[T Mode | Action](v T, names ...string) string {
+func nameOf[T Mode | Action | Isolation | Role](v T, names ...string) string {
 	if int(v) < len(names) {
 		return names[v]
 	}

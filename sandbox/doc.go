@@ -31,13 +31,25 @@
 //
 // With [ModeChroot] and [ModeNone] there is one process, which calls Enter and Lock.
 //
+// # Machines
+//
+// A process that runs a virtual machine itself stays where it is, on its terminal and in
+// its directory. [LockMachine] takes from it all that a running machine does not
+// need, and [MachineConfig.LockThread] from each thread what its [Role] does not:
+//
+//	open KVM, TAP, output, images; make the machine
+//	LockMachine(cfg)
+//	open the shares
+//	on each thread: runtime.LockOSThread(), pin, cfg.LockThread(role), run
+//
 // # Building
 //
 // Rights of the kernel are those of a thread, and Go can change those of all its threads
-// only in a program without cgo (CGO_ENABLED=0). Start and Lock fail in others.
+// only in a program without cgo (CGO_ENABLED=0). Start, Lock and LockMachine fail in others.
 //
 // # Concurrency
 //
-// Start, Inherited, Enter and Lock are for the start of a program: each is called
-// once, by one goroutine. All have effect on the whole process, not on a thread.
+// Start, Inherited, Enter, Lock and LockMachine are for the start of a program: each is
+// called once, by one goroutine, and has effect on the whole process. LockThread has
+// effect on the calling thread, and several may call it at once.
 package sandbox

@@ -114,29 +114,40 @@ func shareRule(cfg *Config, i int) (landlock.Rule, error) {
 	if cfg.entered != nil {
 		path = cfg.entered.Paths[i]
 	}
+	rights, err := shareRights(path, cfg.Shares[i].ReadOnly)
+	if err != nil {
+		return nil, err
+	}
+	return landlock.PathAccess(rights, path), nil
+}
+
+// shareRights are what serving a directory or a file takes.
+func shareRights(path string, readOnly bool) (landlock.AccessFSSet, error) {
 	info, err := os.Stat(path)
 	if err != nil {
-		return nil, fmt.Errorf("find the share: %w", err)
+		return 0, fmt.Errorf("find the share: %w", err)
 	}
 	rights := readFile
 	if info.IsDir() {
 		rights |= readDir
 	}
-	if !cfg.Shares[i].ReadOnly {
+	if !readOnly {
 		rights |= writeFile
 		if info.IsDir() {
 			rights |= writeDir
 		}
 	}
-	return landlock.PathAccess(rights, path), nil
+	return rights, nil
 }
 
 // pathOf is a path by which an open file can be opened again in each mode; see [Enter] for
 // the working directory.
 func (cfg *Config) pathOf(f *os.File) string {
-	path := strconv.Itoa(int(f.Fd()))
 	if cfg.Mode == ModeNone {
-		path = "/proc/self/fd/" + path
+		return procPath(f)
 	}
-	return path
+	return strconv.Itoa(int(f.Fd()))
 }
+
+// procPath is a path by which an open file can be opened again where there is a /proc.
+func procPath(f *os.File) string { return "/proc/self/fd/" + strconv.Itoa(int(f.Fd())) }

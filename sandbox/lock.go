@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"fmt"
+	"log/slog"
 
 	"github.com/moby/sys/capability"
 	"golang.org/x/sys/unix"
@@ -17,22 +18,9 @@ import (
 // lose. A kernel without Landlock is told to cfg.Logger and is no error; a layer that
 // is refused is one, and the process is not to go on.
 func Lock(cfg *Config) (layers []string, err error) {
-	have, err := threadCapSets()
-	if err != nil {
-		return nil, fmt.Errorf("read capabilities: %w", err)
-	}
-	if lacks := cfg.Keep &^ have.permitted; lacks != 0 && have.permitted != 0 {
-		cfg.logger().Warn("the process was started without some of the capabilities that it is to keep", "missing", lacks.String())
-	}
-	keep := cfg.Keep & have.permitted
-	if err := dropCaps(keep); err != nil {
+	if layers, err = renounce(cfg.Keep, cfg.logger()); err != nil {
 		return nil, err
 	}
-	if err := noNewPrivs(); err != nil {
-		return nil, err
-	}
-	layers = append(layers, "capabilities: "+keep.String(), "no_new_privs")
-
 	// Landlock first: setting it up takes calls that seccomp then refuses.
 	desc, err := applyLandlock(cfg)
 	if err != nil {
@@ -48,6 +36,25 @@ func Lock(cfg *Config) (layers []string, err error) {
 		layers = append(layers, "seccomp: "+cfg.Seccomp.String())
 	}
 	return layers, nil
+}
+
+// renounce gives up all capabilities but those of keep, and the ways to get any back.
+func renounce(keep Caps, log *slog.Logger) (layers []string, err error) {
+	have, err := threadCapSets()
+	if err != nil {
+		return nil, fmt.Errorf("read capabilities: %w", err)
+	}
+	if lacks := keep &^ have.permitted; lacks != 0 && have.permitted != 0 {
+		log.Warn("the process was started without some of the capabilities that it is to keep", "missing", lacks.String())
+	}
+	keep &= have.permitted
+	if err := dropCaps(keep); err != nil {
+		return nil, err
+	}
+	if err := noNewPrivs(); err != nil {
+		return nil, err
+	}
+	return []string{"capabilities: " + keep.String(), "no_new_privs"}, nil
 }
 
 // dropCaps leaves every thread of the process with the capabilities of keep,

@@ -36,24 +36,28 @@ var actions = map[Action]uint32{
 	SeccompTrap: unix.SECCOMP_RET_TRAP,
 }
 
-// seccompProgram builds the filter for a process with the given id: one comparison
-// after the other, in the order of the groups, as the kernel answers the calls that
-// matter from its bitmap.
+// seccompProgram builds the filter for a process with the given id.
+func seccompProgram(cfg *Config, pid int) ([]unix.SockFilter, error) {
+	return filterProgram(cfg.Seccomp, callGroups(cfg, pid))
+}
+
+// filterProgram builds a filter: one comparison after the other, in the order of the
+// groups, as the kernel answers the calls that matter from its bitmap.
 //
 // Calls of other ABIs kill whatever the action is: a 32-bit one (int 0x80) has numbers
 // of its own, and nothing here makes any. Those of x32 have the bit 30
 // set in their numbers and so are on no list.
-func seccompProgram(cfg *Config, pid int) ([]unix.SockFilter, error) {
-	action, ok := actions[cfg.Seccomp]
+func filterProgram(otherwise Action, groups []callGroup) ([]unix.SockFilter, error) {
+	action, ok := actions[otherwise]
 	if !ok {
-		return nil, fmt.Errorf("unknown action %s", cfg.Seccomp)
+		return nil, fmt.Errorf("unknown action %s", otherwise)
 	}
 	var a assembler
 	a.load(dataArch)
 	a.code = append(a.code, unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, Jt: 1, K: unix.AUDIT_ARCH_X86_64})
 	a.ret(unix.SECCOMP_RET_KILL_PROCESS)
 	a.load(dataNr)
-	for _, g := range callGroups(cfg, pid) {
+	for _, g := range groups {
 		for _, nr := range g.plain {
 			if err := a.ifEqual(nr, func() { a.ret(unix.SECCOMP_RET_ALLOW) }); err != nil {
 				return nil, err

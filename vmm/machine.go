@@ -83,6 +83,7 @@ type CPU struct {
 	vcpu  *kvm.VCPU
 	sync  bool // registers come with each exit
 	regs  kvm.Regs
+	sregs kvm.Sregs
 
 	counters  []counter
 	guestTime atomic.Int64
@@ -263,4 +264,11 @@ func (c *CPU) Regs() (*kvm.Regs, error) {
 	}
 	err := c.vcpu.GetRegs(&c.regs)
 	return &c.regs, err
+}
+
+// CR3 is the register that says where the processor's page tables are, at the exit that is
+// being served.
+func (c *CPU) CR3() (uint64, error) {
+	err := c.vcpu.GetSregs(&c.sregs)
+	return c.sregs.CR3, err
 }

@@ -79,7 +79,7 @@ func endSignals() []os.Signal {
 
 func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root := newProgram(args[0])
-	root.SetArgs(args[1:])
+	root.SetArgs(runArguments(root, args[1:]))
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	cmd, err := root.ExecuteContextC(ctx)
@@ -100,8 +100,11 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 
 // newProgram is the program that goes by the given name.
 func newProgram(name string) *cobra.Command {
-	if filepath.Base(name) == "virtiofsd" {
+	switch filepath.Base(name) {
+	case "virtiofsd":
 		return newVirtiofsd()
+	case "uhyve":
+		return newUhyve()
 	}
 	return newRoot()
 }
@@ -116,6 +119,7 @@ func newRoot() *cobra.Command {
                    (QEMU, libvirt, Cloud Hypervisor, crosvm, User-Mode Linux)
   isthmus virtiofsd  the same, in the place of virtiofsd: its options, its messages
   isthmus mount    the same share on this host, through FUSE: what a guest would see
+  isthmus run      a Hermit unikernel in a virtual machine, with such files; what uhyve does
   isthmus try      a throw-away Linux guest with a directory at /mnt/share
   isthmus ctl      look at a running daemon, and change what it shares
   isthmus doctor   what this host can do, and what each lack costs`,
@@ -124,7 +128,7 @@ func newRoot() *cobra.Command {
 		SilenceUsage:  true,
 	}
 	root.SetVersionTemplate("isthmus {{.Version}}\n")
-	root.AddCommand(newServe(), newMount(), newVirtiofsd(), newTry(), newCtl(), newDoctor())
+	root.AddCommand(newServe(), newMount(), newVirtiofsd(), newRun(), newTry(), newCtl(), newDoctor())
 	return root
 }
 

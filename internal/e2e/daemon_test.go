@@ -84,12 +84,38 @@ func (l launch) run(t *testing.T, args ...string) *daemon {
 	}
 	go func() { d.exited <- d.cmd.Wait() }()
 	t.Cleanup(func() {
-		d.cmd.Process.Kill()
 		if t.Failed() {
+			d.dump()
 			t.Logf("daemon:\n%s", d.log)
 		}
+		d.cmd.Process.Kill()
 	})
 	return d
+}
+
+// dump has a daemon that still runs say in its log what each goroutine does: a guest that
+// waits for ever may be waiting for one of them.
+func (d *daemon) dump() {
+	select {
+	case err := <-d.exited:
+		d.exited <- err
+		return
+	default:
+	}
+	pid := d.cmd.Process.Pid
+	if out, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid)); err == nil && len(out) != 0 {
+		if child, err := strconv.Atoi(strings.Fields(string(out))[0]); err == nil {
+			pid = child
+		}
+	}
+	if syscall.Kill(pid, syscall.SIGQUIT) != nil {
+		return
+	}
+	select {
+	case err := <-d.exited:
+		d.exited <- err
+	case <-time.After(10 * time.Second):
+	}
 }
 
 // waitLog waits until the daemon has logged text.

@@ -240,7 +240,7 @@ func oneOf(names []string) string { return "^(" + strings.Join(names, "|") + ")$
 // there were.
 func guestTests(t *testing.T, d *daemon, which ...string) int {
 	t.Helper()
-	cfg := guest(lab.UML, d, append([]string{carried, "-test.v", "-test.short"}, which...)...)
+	cfg := guest(lab.UML, d, append([]string{carried, "-test.v", "-test.short", "-test.timeout=4m"}, which...)...)
 	cfg.Env = []string{"ISTHMUS_TEST_DIR=" + mountedAt, "ISTHMUS_TEST_FEATURES=nobtime,zerorange,notrusted"}
 	cfg.Files = []lab.File{{Path: carried, Source: guestTest, Mode: 0o755}}
 	return strings.Count(run(t, cfg), "\n--- PASS")

@@ -27,6 +27,12 @@ const (
 // memory itself is.
 const maxAlign = 2 << 20
 
+// What a kernel has of each is some ten. More only cost time.
+const (
+	maxHeaders = 256
+	maxNotes   = 1 << 20 // bytes in one PT_NOTE
+)
+
 // Version is the version of a kernel, from its GNU ABI tag.
 type Version struct {
 	Major, Minor, Patch uint32
@@ -172,6 +178,9 @@ func (k *Kernel) parseHeader() ([]byte, error) {
 	at, n := le.Uint64(f[32:]), uint64(le.Uint16(f[56:]))
 	if size := le.Uint16(f[54:]); n > 0 && size != phdrSize {
 		return nil, fmt.Errorf("the kernel has program headers of %d bytes, not %d", size, phdrSize)
+	}
+	if n > maxHeaders {
+		return nil, fmt.Errorf("the kernel has %d program headers; %d are possible", n, maxHeaders)
 	}
 	headers, ok := sub(f, at, n*phdrSize)
 	if !ok {

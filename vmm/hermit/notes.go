@@ -38,6 +38,9 @@ func (n *notes) parse(k *Kernel, h []byte) error {
 	if err != nil {
 		return err
 	}
+	if len(data) > maxNotes {
+		return fmt.Errorf("the kernel has notes of %d bytes; %d are possible", len(data), maxNotes)
+	}
 	align := uint64(4)
 	if le.Uint64(h[48:]) == 8 {
 		align = 8

@@ -1,0 +1,9 @@
+package gdb
+
+import (
+	"testing"
+
+	"github.com/isthmus-fs/isthmus/internal/lab/labtest"
+)
+
+func TestMain(m *testing.M) { labtest.Main(m) }
