@@ -81,8 +81,8 @@ func threadGroups(cfg *MachineConfig, role Role, pid int) []callGroup {
 	}, mappings, runtimeCalls, pollerCalls, signals(pid)}
 	if cfg.Net {
 		groups = append(groups, callGroup{
-			why:     "what the guest's driver takes of the host",
-			checked: map[uint32]rule{unix.SYS_IOCTL: {commandIs(1, unix.TUNSETOFFLOAD)}},
+			why:     "interrupts, and what the guest's driver takes of the host",
+			checked: map[uint32]rule{unix.SYS_IOCTL: {commandIs(1, unix.TUNSETOFFLOAD, irqLine)}},
 		})
 	}
 	return groups
@@ -111,7 +111,7 @@ func machineCalls(cfg *MachineConfig, pid int) []callGroup {
 		},
 	}, {
 		why:   "standard input, which the guest waits for until it ends",
-		plain: []uint32{unix.SYS_POLL},
+		plain: []uint32{unix.SYS_PPOLL},
 	}, fileUsers, fileLocks, mappings, runtimeCalls, pollerCalls, signals(pid), {
 		why:   "who we are, what we use and what our limits are, without changing them",
 		plain: []uint32{unix.SYS_GETUID, unix.SYS_GETEUID, unix.SYS_GETGID, unix.SYS_GETEGID, unix.SYS_GETGROUPS, unix.SYS_GETRLIMIT, unix.SYS_GETRUSAGE},
@@ -127,6 +127,9 @@ var pollerCalls = callGroup{
 	why:   "what wakes the Go runtime's poller",
 	plain: []uint32{unix.SYS_EVENTFD2},
 }
+
+// irqLine is KVM_IRQ_LINE.
+const irqLine = 0x4008ae61
 
 // kvmCommands are the ioctls of a machine that runs (linux/kvm.h): registers of a
 // processor and its interrupt controller, breakpoints, and interrupts of devices. Memory,
@@ -152,7 +155,7 @@ var kvmCommands = []uint64{
 	0x9000aea4, // KVM_GET_XSAVE
 	0x5000aea5, // KVM_SET_XSAVE
 	0xaead,     // KVM_KVMCLOCK_CTRL
-	0x4008ae61, // KVM_IRQ_LINE
+	irqLine,
 	0x4008ae6a, // KVM_SET_GSI_ROUTING
 	0x4020ae76, // KVM_IRQFD
 	0x4040ae79, // KVM_IOEVENTFD

@@ -1,17 +1,17 @@
 package cli
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
-	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/isthmus-fs/isthmus/kvm"
 )
 
 // kernelChecks examines what the kernel offers to this user.
@@ -89,57 +89,35 @@ func checkMemfd() check {
 // checkKVM tells KVM on hardware from the software that goes by its name.
 func checkKVM() check {
 	c := check{ID: "kvm", Name: "KVM", State: stateOK}
-	const (
-		cost          = "Guests run on an emulated processor or as User-Mode Linux: many times slower."
-		getAPIVersion = 0xae00 // KVM_GET_API_VERSION of linux/kvm.h
-	)
-	fd, err := unix.Open("/dev/kvm", unix.O_RDWR|unix.O_CLOEXEC, 0)
-	switch err {
-	case nil:
-		defer unix.Close(fd)
-	case unix.ENOENT:
-		return c.missing("no /dev/kvm", cost, "Switch virtualisation on in the firmware, or nested virtualisation in the hypervisor, and load kvm_intel or kvm_amd.")
-	case unix.EACCES:
-		return c.missing("/dev/kvm: permission denied", cost, "Become a member of the group kvm: usermod -aG kvm "+os.Getenv("USER"))
-	default:
-		return c.missing("/dev/kvm: "+err.Error(), cost, "")
-	}
-	version, err := unix.IoctlRetInt(fd, getAPIVersion)
-	if err != nil || version != 12 {
-		return c.missing(fmt.Sprintf("/dev/kvm answers with API version %d (%v), not 12", version, err), cost, "")
-	}
-	extension := ""
-	for _, flag := range []string{"vmx", "svm"} {
-		if cpuHas(flag) {
-			extension = flag
+	const cost = "isthmus run cannot start its machine, and other guests run on an emulated processor or as User-Mode Linux: many times slower."
+	sys, err := kvm.Open("")
+	if err != nil {
+		var open *kvm.OpenError
+		if errors.As(err, &open) {
+			return c.missing(open.Path+": "+open.Err.Error(), cost, sentence(open.Advice))
 		}
+		return c.missing(err.Error(), cost, "")
 	}
+	defer sys.Close()
+	extension := kvm.HostExtension()
 	if extension == "" {
 		found := "in software: the processor has neither vmx nor svm"
 		if _, err := os.Stat("/sys/module/kvm_pvm"); err == nil {
 			found += " (module kvm_pvm)"
 		}
-		return c.limited(found, "A guest's kernel is interpreted instruction by instruction, and many instructions (SSE, AVX, popcnt, xsave) are not known: no ordinary guest boots.",
+		return c.limited(found, "A guest's kernel is interpreted instruction by instruction, and many instructions (SSE, AVX, popcnt, xgetbv, xsave) are not known: no Linux and no Hermit boots.",
 			"Do not use KVM here: QEMU with -accel tcg and User-Mode Linux work.")
 	}
 	c.Found = "on hardware (" + extension + ")"
 	return c
 }
 
-// cpuHas reports whether the first processor has a flag of /proc/cpuinfo.
-func cpuHas(flag string) bool {
-	f, err := os.Open("/proc/cpuinfo")
-	if err != nil {
-		return false
+// sentence begins a clause with a capital and ends it with a stop.
+func sentence(clause string) string {
+	if clause == "" {
+		return ""
 	}
-	defer f.Close()
-	lines := bufio.NewScanner(f)
-	for lines.Scan() {
-		if name, value, _ := strings.Cut(lines.Text(), ":"); strings.TrimSpace(name) == "flags" {
-			return slices.Contains(strings.Fields(value), flag)
-		}
-	}
-	return false
+	return strings.ToUpper(clause[:1]) + clause[1:] + "."
 }
 
 // checkUserNamespaces makes one, with a child that has nothing to execute:

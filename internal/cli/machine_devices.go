@@ -94,7 +94,9 @@ func (r *hermitRun) cpuid(cpu int, leaves []kvm.CPUIDEntry2) []kvm.CPUIDEntry2 {
 // openDevices opens the network and waits for nobody yet.
 func (r *hermitRun) openDevices(context.Context) error {
 	if r.Net != nil {
-		return errors.New("no network yet")
+		if err := r.openNet(*r.Net); err != nil {
+			return err
+		}
 	}
 	if r.GDBPort == nil {
 		return nil
