@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"runtime"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -20,9 +22,17 @@ const (
 	orderEnd
 )
 
+// spareProcs is how many of Go's processors are to be there beside those that the guest's
+// keep: for devices, the debugger and the end.
+const spareProcs = 3
+
 // Run lets the guest run until the machine ends, and returns how. All threads of the
-// machine have ended then. It is called once.
+// machine have ended then. It is called once. It raises GOMAXPROCS to what the guest's
+// processors take and some to spare.
 func (m *Machine) Run(ctx context.Context) Outcome {
+	if n := len(m.cpus) + spareProcs; runtime.GOMAXPROCS(0) < n {
+		runtime.GOMAXPROCS(n)
+	}
 	stop := context.AfterFunc(ctx, func() {
 		m.End(Outcome{Reason: Stopped, CPU: -1, Err: context.Cause(ctx)})
 	})
@@ -91,6 +101,9 @@ func (c *CPU) run() {
 	if m.cfg.Timed {
 		last = time.Now()
 	}
+	// A guest that makes one exit after the other keeps one of Go's processors; one that
+	// was interrupted without an exit may be about to compute or sleep for long.
+	busy := mayBusy
 	for {
 		if orders := m.orders.Load(); orders != 0 {
 			if orders&orderEnd != 0 {
@@ -102,7 +115,13 @@ func (c *CPU) run() {
 			}
 			continue
 		}
-		errno := c.vcpu.Run()
+		var errno syscall.Errno
+		if busy {
+			errno = c.vcpu.RunBusy()
+		} else {
+			errno = c.vcpu.Run()
+		}
+		busy = errno == 0 && mayBusy
 		if !m.cfg.Timed {
 			c.serve(errno)
 			continue
@@ -116,6 +135,9 @@ func (c *CPU) run() {
 		c.counters[kind].time.Add(int64(last.Sub(exit)))
 	}
 }
+
+// mayBusy says that the Go runtime can interrupt a guest that does not exit.
+var mayBusy = !strings.Contains(os.Getenv("GODEBUG"), "asyncpreemptoff=1")
 
 // settle makes the thread what a processor's is to be.
 func (c *CPU) settle() error {
