@@ -52,6 +52,7 @@ install: build
 	done
 	install -d $(DESTDIR)$(PREFIX)/libexec/isthmus
 	ln -sfn ../../bin/isthmus $(DESTDIR)$(PREFIX)/libexec/isthmus/virtiofsd
+	ln -sfn ../../bin/isthmus $(DESTDIR)$(PREFIX)/libexec/isthmus/uhyve
 	sed 's|@virtiofsd@|$(PREFIX)/libexec/isthmus/virtiofsd|' share/qemu/vhost-user/50-isthmus-virtiofsd.json.in >bin/50-isthmus-virtiofsd.json
 	install -D -m 644 bin/50-isthmus-virtiofsd.json $(DESTDIR)$(PREFIX)/share/qemu/vhost-user/50-isthmus-virtiofsd.json
 
