@@ -84,9 +84,13 @@ func (c *CPU) stop() {
 func (c *CPU) park() {
 	m := c.m
 	// An access that was served is not finished before the next Run, and the registers
-	// are those in the middle of it.
+	// are those in the middle of it. To finish it may take another exit: a second piece of
+	// it, or the debug exception of a step.
 	c.vcpu.SetImmediateExit(true)
-	c.vcpu.Run()
+	for c.vcpu.Run() == 0 && m.orders.Load()&orderEnd == 0 {
+		c.serve(0)
+		c.vcpu.SetImmediateExit(true)
+	}
 	c.vcpu.SetImmediateExit(false)
 	m.mu.Lock()
 	c.parked = true

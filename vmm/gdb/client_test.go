@@ -36,8 +36,16 @@ func connectContext(ctx context.Context, t testing.TB, m Target) *client {
 	conn, other := pair(t)
 	c := newClient(t, conn)
 	c.served = make(chan error, 1)
-	t.Cleanup(func() { m.End(vmm.Outcome{Reason: vmm.Stopped}) })
-	go func() { c.served <- Serve(ctx, other, m) }()
+	over := make(chan struct{})
+	go func() {
+		c.served <- Serve(ctx, other, m)
+		close(over)
+	}()
+	t.Cleanup(func() {
+		m.End(vmm.Outcome{Reason: vmm.Stopped})
+		conn.Close()
+		<-over
+	})
 	return c
 }
 
@@ -113,7 +121,7 @@ func (c *client) receive() string {
 		c.t.Fatalf("a packet of %d bytes", len(raw)-1)
 	}
 	if !c.noAck {
-		c.raw("+")
+		io.WriteString(c.conn, "+") // nobody reads it if that was the last
 	}
 	return string(data)
 }

@@ -118,9 +118,10 @@ func (d *debugRegs) registers(but *uint64) (dr [8]uint64) {
 	return dr
 }
 
-// hit returns the breakpoint that DR6 tells of. Instructions come last: one that was
-// stopped at will stop again, but data that were touched will not be touched again.
-func (d *debugRegs) hit(dr6 uint64) *slot {
+// hit returns the breakpoint that DR6 tells of when the next instruction is at pc.
+// Instructions come last: one that was stopped at will stop again, but data that were
+// touched will not be touched again.
+func (d *debugRegs) hit(dr6, pc uint64) *slot {
 	var found *slot
 	for i := range d {
 		if dr6&dr6Hits>>i&1 == 0 || !d[i].used {
@@ -129,7 +130,9 @@ func (d *debugRegs) hit(dr6 uint64) *slot {
 		if d[i].of.kind != hardExecute {
 			return &d[i]
 		}
-		found = &d[i]
+		if d[i].addr == pc {
+			found = &d[i]
+		}
 	}
 	return found
 }

@@ -20,6 +20,10 @@
 // virtual address, as the page tables of the chosen processor say. A watchpoint for reads
 // only is not among them: x86 has none.
 //
+// Breakpoints need a KVM whose processor stops for them. On one that QEMU emulates the
+// guest itself gets the exception of a software breakpoint, and hardware breakpoints do
+// nothing; all else works.
+//
 // An INT3 or a debug exception of the guest's own, where no breakpoint of ours is, goes to
 // the guest. While there are hardware breakpoints the guest's own debug registers have no
 // effect, and it does not see DR6 as it would without us.
@@ -50,6 +54,9 @@
 // memory.
 //
 // # Concurrency
+//
+// To pause the machine takes until its processors have no call under way that is served
+// outside of the guest, such as a read from a terminal. The debugger waits that long, too.
 //
 // A machine has one session at a time. [Serve] and [Listener.Serve] may run beside
 // whatever else the machine does; nothing else may pause or resume it.

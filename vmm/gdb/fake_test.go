@@ -36,6 +36,7 @@ type fakeCPU struct {
 	sregs  kvm.Sregs
 	xsave  kvm.XSave
 	noFPU  bool
+	oldKVM bool // without GUESTDBG_BLOCKIRQ
 	state  kvm.MPState
 	debug  kvm.GuestDebug
 	int3s  int // breakpoint exceptions that the guest had
@@ -78,7 +79,6 @@ func (m *fake) CPUs() int                { return len(m.cpus) }
 func (m *fake) Stops() <-chan vmm.Stop   { return m.stops }
 func (m *fake) Ended() <-chan struct{}   { return m.ended }
 func (m *fake) Offset() uint64           { return m.offset }
-func (m *fake) Controls() uint32         { return kvm.GUESTDBG_BLOCKIRQ }
 func (m *fake) Outcome() (o vmm.Outcome) { m.mu.Lock(); defer m.mu.Unlock(); return *m.outcome }
 
 func (m *fake) End(o vmm.Outcome) {
@@ -214,6 +214,9 @@ func (c *fakeCPU) SetXSave(x *kvm.XSave) error      { c.xsave = *x; return nil }
 func (c *fakeCPU) GetMPState() (kvm.MPState, error) { return c.state, nil }
 
 func (c *fakeCPU) SetGuestDebug(d *kvm.GuestDebug) error {
+	if c.oldKVM && d.Control&kvm.GUESTDBG_BLOCKIRQ != 0 {
+		return &kvm.Error{Call: "KVM_SET_GUEST_DEBUG", Errno: syscall.EINVAL}
+	}
 	c.debug = *d
 	if d.Control&kvm.GUESTDBG_INJECT_BP != 0 { // its handler returns at once
 		c.int3s++

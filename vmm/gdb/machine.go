@@ -38,12 +38,4 @@ func (m machine) access(gpa uint64, n int, f func(mem []byte)) bool {
 	return ok && oslib.CatchFault(func() { f(mem) }) == nil
 }
 
-func (m machine) Controls() uint32 {
-	n, err := m.VM().CheckExtension(kvm.CAP_SET_GUEST_DEBUG2)
-	if err != nil {
-		return 0
-	}
-	return uint32(n)
-}
-
 func (m machine) Offset() uint64 { return m.offset }

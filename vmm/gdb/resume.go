@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/isthmus-fs/isthmus/kvm"
 	"github.com/isthmus-fs/isthmus/vmm"
@@ -48,6 +49,14 @@ type found struct {
 // resume lets the machine go on until there is something to report, and returns the
 // report. The machine is paused again, or has ended.
 func (s *session) resume(acts []action) (string, error) {
+	report, err := s.untilReport(acts)
+	if errors.Is(err, vmm.ErrEnded) {
+		return s.exit(nil)
+	}
+	return report, err
+}
+
+func (s *session) untilReport(acts []action) (string, error) {
 	if report, err := s.oldStops(acts); report != "" || err != nil {
 		return report, err
 	}
@@ -74,7 +83,7 @@ func (s *session) oldStops(acts []action) (string, error) {
 			continue
 		}
 		s.pending = slices.Delete(s.pending, i, i+1)
-		if slot := s.hard.hit(stop.Debug.DR6); slot != nil && slot.of.kind != hardExecute {
+		if slot := s.hard.hit(stop.Debug.DR6, stop.Debug.PC); slot != nil && slot.of.kind != hardExecute {
 			return s.report(stop.CPU, found{reason: watchReason(slot)})
 		}
 		return s.oldStops(acts)
@@ -259,7 +268,7 @@ func (s *session) judge(stop vmm.Stop, act action) (found, error) {
 	if d.Exception != exceptionDB {
 		return found{report: true}, nil
 	}
-	if slot := s.hard.hit(d.DR6); slot != nil {
+	if slot := s.hard.hit(d.DR6, d.PC); slot != nil {
 		if slot.of.kind == hardExecute {
 			return found{report: true, reason: s.named("hwbreak:;", s.hwbreak), breakpoint: true}, nil
 		}
@@ -353,13 +362,20 @@ func (s *session) arm(cpu int, step bool, but *uint64) error {
 	}
 	if step {
 		// Without interrupts a step ends at the next instruction, and not in a handler.
-		d.Control |= kvm.GUESTDBG_ENABLE | kvm.GUESTDBG_SINGLESTEP | kvm.GUESTDBG_BLOCKIRQ&s.t.Controls()
+		d.Control |= kvm.GUESTDBG_ENABLE | kvm.GUESTDBG_SINGLESTEP | kvm.GUESTDBG_BLOCKIRQ
 	}
 	if s.inject[cpu] != 0 {
 		d.Control |= kvm.GUESTDBG_ENABLE | s.inject[cpu]
 		s.inject[cpu] = 0
 	}
-	return s.t.Do(cpu, func(c CPU) error { return c.SetGuestDebug(&d) })
+	return s.t.Do(cpu, func(c CPU) error {
+		err := c.SetGuestDebug(&d)
+		if step && errors.Is(err, syscall.EINVAL) { // before Linux 5.12
+			d.Control &^= kvm.GUESTDBG_BLOCKIRQ
+			err = c.SetGuestDebug(&d)
+		}
+		return err
+	})
 }
 
 // release lifts all breakpoints, and lets the guest go on without a debugger.

@@ -38,6 +38,19 @@ func TestStep(t *testing.T) {
 	}
 }
 
+// TestStepsAndInterrupts has interrupts kept from a processor that steps, as far as KVM can.
+func TestStepsAndInterrupts(t *testing.T) {
+	for _, old := range []bool{false, true} {
+		m := newFake(1, program)
+		m.cpus[0].oldKVM = old
+		c := connect(t, m)
+		c.wantStop("vCont;s", "T05thread:1;", pc1)
+		if blocked := m.cpus[0].debug.Control&kvm.GUESTDBG_BLOCKIRQ != 0; blocked == old {
+			t.Errorf("old KVM %v, blocked %v", old, blocked)
+		}
+	}
+}
+
 // TestSchedulerLocking has one processor step while the other is held, or runs.
 func TestSchedulerLocking(t *testing.T) {
 	m := newFake(2, program)

@@ -35,9 +35,6 @@ type Target interface {
 	ReadMemory(gpa uint64, p []byte) bool
 	WriteMemory(gpa uint64, p []byte) bool
 
-	// Controls are the bits of kvm.GuestDebug that the machine knows, or 0 if that is
-	// not known (KVM_CAP_SET_GUEST_DEBUG2).
-	Controls() uint32
 	// Offset is how far the guest's program is from where its ELF file says it is.
 	Offset() uint64
 }

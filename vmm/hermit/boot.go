@@ -39,7 +39,7 @@ type Config struct {
 	// TSCKHz is the frequency of the time-stamp counter; 0 is unknown. It and
 	// BootTime are for Prepare; Place does not need them.
 	TSCKHz uint32
-	// BootTime is what the guest's clock begins with.
+	// BootTime is what the guest's clock begins with, between 1678 and 2262.
 	BootTime time.Time
 }
 

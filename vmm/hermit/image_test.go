@@ -6,6 +6,7 @@ import (
 	"compress/gzip"
 	"errors"
 	"io"
+	"slices"
 	"testing"
 )
 
@@ -66,6 +67,9 @@ func TestOpenImage(t *testing.T) {
 		}
 		if string(m.Kernel) != "the kernel" || m.Config.Kernel != "/bin/app" || m.Config.CPUs != 2 {
 			t.Errorf("%q, %+v", m.Kernel, m.Config)
+		}
+		if want := []string{"/", "/bin"}; !slices.Equal(m.Dirs, want) {
+			t.Errorf("the directories are %q, want %q", m.Dirs, want)
 		}
 	}
 }

@@ -171,7 +171,7 @@ func TestLoad(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := Loaded{Start: start, End: start + 0x3020, Entry: start + textAt + 4, TLS: TLS{start + 0x1008, 8, 16, 32}}
+	want := Loaded{Start: start, End: start + 0x3020, Offset: start, Entry: start + textAt + 4, TLS: TLS{start + 0x1008, 8, 16, 32}}
 	if l != want {
 		t.Errorf("loaded %+v, want %+v", l, want)
 	}
@@ -230,7 +230,11 @@ func TestLoadRefuses(t *testing.T) {
 	}
 	e := legacy()
 	e.exec, e.base = true, 0x80000
-	_, err := parse(t, e).Load(make([]byte, 1<<20), 0, 0x40000)
+	l, err := parse(t, e).Load(make([]byte, 1<<20), 0, 0x80000)
+	if err != nil || l.Start != 0x80000 || l.Offset != 0 || l.Entry != 0x81000 {
+		t.Errorf("a kernel that cannot be moved: %+v, %v", l, err)
+	}
+	_, err = parse(t, e).Load(make([]byte, 1<<20), 0, 0x40000)
 	checkError(t, "moved", err, "cannot be moved")
 }
 

@@ -4,9 +4,11 @@ import "fmt"
 
 // Loaded is where a kernel is, in guest-physical addresses.
 type Loaded struct {
-	// Start and End are the kernel's image. For debuggers, Start is what the
-	// addresses in the file of a PIE kernel count from.
+	// Start and End are the kernel's image.
 	Start, End uint64
+	// Offset is what addresses in the file are to be moved by, as debuggers want to
+	// know: Start for a PIE kernel, 0 for others.
+	Offset uint64
 	// Entry is the first instruction.
 	Entry uint64
 	// TLS is the template of thread-local storage.
@@ -15,9 +17,10 @@ type Loaded struct {
 
 // at returns where the kernel is if it starts at an address.
 func (k *Kernel) at(start uint64) Loaded {
-	l := Loaded{Start: start, End: start + k.size, Entry: k.Entry - k.first + start, TLS: k.tls}
+	offset := start - k.first
+	l := Loaded{Start: start, End: start + k.size, Offset: offset, Entry: k.Entry + offset, TLS: k.tls}
 	if l.TLS != (TLS{}) {
-		l.TLS.Start += start - k.first
+		l.TLS.Start += offset
 	}
 	return l
 }
