@@ -46,9 +46,6 @@ func machineGroups(cfg *MachineConfig, pid int) []callGroup {
 			unix.SYS_SECCOMP:           {argIs(0, unix.SECCOMP_SET_MODE_FILTER), argIs(1, 0)},
 			unix.SYS_SCHED_SETAFFINITY: {commandIs(0, 0)},
 		},
-	}, callGroup{
-		why:   "waiting for events of devices",
-		plain: []uint32{unix.SYS_PPOLL},
 	})
 	if cfg.MemoryFiles {
 		groups = append(groups, memoryFiles)
@@ -74,7 +71,7 @@ func threadGroups(cfg *MachineConfig, role Role, pid int) []callGroup {
 	}
 	groups := []callGroup{{
 		why:   "data and events of descriptors that are open",
-		plain: []uint32{unix.SYS_READ, unix.SYS_WRITE, unix.SYS_READV, unix.SYS_WRITEV, unix.SYS_POLL, unix.SYS_PPOLL, unix.SYS_CLOSE},
+		plain: []uint32{unix.SYS_READ, unix.SYS_WRITE, unix.SYS_READV, unix.SYS_WRITEV, unix.SYS_PREADV2, unix.SYS_PWRITEV2, unix.SYS_POLL, unix.SYS_PPOLL, unix.SYS_CLOSE},
 		checked: map[uint32]rule{
 			unix.SYS_FCNTL: {commandIs(1, unix.F_GETFL, unix.F_SETFL)},
 		},

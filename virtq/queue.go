@@ -116,6 +116,17 @@ func (q *Queue) Push(head uint16, written uint32) {
 	q.outstanding = max(q.outstanding-1, 0)
 }
 
+// Unpop gives back the chain that the last Pop returned, before any Push of it:
+// the next Pop returns it again. It is for a device that took a buffer and then had
+// nothing to put in it.
+func (q *Queue) Unpop() {
+	if q.err != nil {
+		return
+	}
+	q.next--
+	q.outstanding = max(q.outstanding-1, 0)
+}
+
 // Flush makes all staged chains visible to the driver at once and says whether
 // the driver wants to be interrupted for them (virtio 1.3 §2.7.7). Without
 // staged chains it does nothing. The first time it always wants: what the driver

@@ -22,14 +22,30 @@ type Ring struct {
 	// Err tells the driver that the queue is broken; −1: nobody wants to
 	// know.
 	Err int
+	// Signals, if it is not nil, takes the place of Call and Err: that of a
+	// transport in the device's own process, which has more to do for an
+	// interrupt than to signal a descriptor.
+	Signals Signals
 
 	callMode int8 // what fillsUp has said of Call: 0 nothing yet, 1 yes, −1 no
+}
+
+// Signals is how a device reaches the driver without a descriptor. Both methods
+// are called from the threads of the device, and wait for nothing that waits for
+// the device.
+type Signals interface {
+	Interrupt() // as [Ring.Call]
+	Fail()      // as [Ring.Err]
 }
 
 // Interrupt signals Call. It does not wait for the front end to take earlier
 // signals: the one that is pending will do. Call may also be a pipe, as with
 // User-Mode Linux.
 func (r *Ring) Interrupt() {
+	if r.Signals != nil {
+		r.Signals.Interrupt()
+		return
+	}
 	if r.Call < 0 {
 		return
 	}
@@ -47,6 +63,10 @@ func (r *Ring) Interrupt() {
 
 // Fail signals Err, as Interrupt does Call.
 func (r *Ring) Fail() {
+	if r.Signals != nil {
+		r.Signals.Fail()
+		return
+	}
 	if r.Err >= 0 && hasRoom(r.Err) {
 		oslib.EventfdWrite(r.Err, 1)
 	}
