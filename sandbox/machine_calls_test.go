@@ -44,7 +44,8 @@ type machineCallTest struct {
 var machineCallTests = []machineCallTest{
 	{"read", native(unix.SYS_READ, badFD), everywhere},
 	{"writev", native(unix.SYS_WRITEV, badFD), everywhere},
-	{"ppoll", native(unix.SYS_PPOLL, 0, 1<<20), inProcess | inDevice},
+	{"ppoll", native(unix.SYS_PPOLL, 0, 1<<20), everywhere},
+	{"pwritev2", native(unix.SYS_PWRITEV2, badFD), everywhere},
 	{"eventfd2", native(unix.SYS_EVENTFD2, 0, 1<<20), everywhere},
 	{"mmap", native(unix.SYS_MMAP, 0, 0, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS), everywhere},
 	{"futex", native(unix.SYS_FUTEX), everywhere},
