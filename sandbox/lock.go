@@ -18,7 +18,7 @@ import (
 // lose. A kernel without Landlock is told to cfg.Logger and is no error; a layer that
 // is refused is one, and the process is not to go on.
 func Lock(cfg *Config) (layers []string, err error) {
-	if layers, err = renounce(cfg.Keep, cfg.logger()); err != nil {
+	if layers, err = renounce(cfg.Keep, dropCaps, cfg.logger()); err != nil {
 		return nil, err
 	}
 	// Landlock first: setting it up takes calls that seccomp then refuses.
@@ -38,8 +38,8 @@ func Lock(cfg *Config) (layers []string, err error) {
 	return layers, nil
 }
 
-// renounce gives up all capabilities but those of keep, and the ways to get any back.
-func renounce(keep Caps, log *slog.Logger) (layers []string, err error) {
+// renounce gives up all capabilities but those of keep by drop, and the ways to get any back.
+func renounce(keep Caps, drop func(Caps) error, log *slog.Logger) (layers []string, err error) {
 	have, err := threadCapSets()
 	if err != nil {
 		return nil, fmt.Errorf("read capabilities: %w", err)
@@ -48,7 +48,7 @@ func renounce(keep Caps, log *slog.Logger) (layers []string, err error) {
 		log.Warn("the process was started without some of the capabilities that it is to keep", "missing", lacks.String())
 	}
 	keep &= have.permitted
-	if err := dropCaps(keep); err != nil {
+	if err := drop(keep); err != nil {
 		return nil, err
 	}
 	if err := noNewPrivs(); err != nil {
@@ -61,31 +61,46 @@ func renounce(keep Caps, log *slog.Logger) (layers []string, err error) {
 // which it has, permitted and effective, and with no way to others: none to inherit
 // and none outside keep in the bounding set.
 func dropCaps(keep Caps) error {
-	have, err := threadCapSets()
-	if err != nil {
-		return fmt.Errorf("read capabilities: %w", err)
+	if err := dropBound(keep); err != nil {
+		return err
 	}
-	// Without CAP_SETPCAP the bounding set stays, which then only no_new_privs makes
-	// useless: it holds what a program file could give.
-	if have.effective.Has(unix.CAP_SETPCAP) {
-		last, err := capability.LastCap()
-		if err != nil {
-			return fmt.Errorf("find the highest capability: %w", err)
-		}
-		for n := range int(last) + 1 {
-			if keep.Has(n) {
-				continue
-			}
-			if err := prctlAll(unix.PR_CAPBSET_DROP, uintptr(n)); err != nil {
-				return fmt.Errorf("drop %s from the bounding set: %w", capability.Cap(n), err)
-			}
-		}
-	}
+	return clearCaps(keep)
+}
+
+// clearCaps is dropCaps without the bounding set. That holds what a program file could
+// give, and so nothing with no_new_privs; to empty it stops all threads once for each of
+// some forty capabilities.
+func clearCaps(keep Caps) error {
 	if err := prctlAll(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL); err != nil {
 		return fmt.Errorf("clear the ambient capabilities: %w", err)
 	}
 	if err := setAllCapSets(capSets{effective: keep, permitted: keep}); err != nil {
 		return fmt.Errorf("set capabilities: %w", err)
+	}
+	return nil
+}
+
+// dropBound takes all but keep out of the bounding set of every thread. That takes
+// CAP_SETPCAP; without it the set stays, which then only no_new_privs makes useless.
+func dropBound(keep Caps) error {
+	have, err := threadCapSets()
+	if err != nil {
+		return fmt.Errorf("read capabilities: %w", err)
+	}
+	if !have.effective.Has(unix.CAP_SETPCAP) {
+		return nil
+	}
+	last, err := capability.LastCap()
+	if err != nil {
+		return fmt.Errorf("find the highest capability: %w", err)
+	}
+	for n := range int(last) + 1 {
+		if keep.Has(n) {
+			continue
+		}
+		if err := prctlAll(unix.PR_CAPBSET_DROP, uintptr(n)); err != nil {
+			return fmt.Errorf("drop %s from the bounding set: %w", capability.Cap(n), err)
+		}
 	}
 	return nil
 }

@@ -88,7 +88,7 @@ func LockMachine(cfg *MachineConfig) (layers []string, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("seccomp: %w", err)
 	}
-	if layers, err = renounce(cfg.Keep, log); err != nil {
+	if layers, err = renounce(cfg.Keep, clearCaps, log); err != nil {
 		return nil, err
 	}
 	desc, err := landlockMachine(cfg, log)

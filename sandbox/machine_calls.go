@@ -108,7 +108,7 @@ func machineCalls(cfg *MachineConfig, pid int) []callGroup {
 		},
 	}, {
 		why:   "standard input, which the guest waits for until it ends",
-		plain: []uint32{unix.SYS_PPOLL},
+		plain: []uint32{unix.SYS_POLL, unix.SYS_PPOLL},
 	}, fileUsers, fileLocks, mappings, runtimeCalls, pollerCalls, signals(pid), {
 		why:   "who we are, what we use and what our limits are, without changing them",
 		plain: []uint32{unix.SYS_GETUID, unix.SYS_GETEUID, unix.SYS_GETGID, unix.SYS_GETEGID, unix.SYS_GETGROUPS, unix.SYS_GETRLIMIT, unix.SYS_GETRUSAGE},
@@ -125,7 +125,7 @@ var pollerCalls = callGroup{
 	plain: []uint32{unix.SYS_EVENTFD2},
 }
 
-// irqLine is KVM_IRQ_LINE.
+// irqLine is KVM_IRQ_LINE, as in kvmCommands.
 const irqLine = 0x4008ae61
 
 // kvmCommands are the ioctls of a machine that runs (linux/kvm.h): registers of a
@@ -152,7 +152,7 @@ var kvmCommands = []uint64{
 	0x9000aea4, // KVM_GET_XSAVE
 	0x5000aea5, // KVM_SET_XSAVE
 	0xaead,     // KVM_KVMCLOCK_CTRL
-	irqLine,
+	0x4008ae61, // KVM_IRQ_LINE
 	0x4008ae6a, // KVM_SET_GSI_ROUTING
 	0x4020ae76, // KVM_IRQFD
 	0x4040ae79, // KVM_IOEVENTFD
