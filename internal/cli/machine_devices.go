@@ -21,6 +21,10 @@ import (
 // openFiles opens all that the guest is to have of the host, as the user who asks for it.
 func (r *hermitRun) openFiles(context.Context) (err error) {
 	r.later(r.tree.close)
+	// Root may have fewer files open than one guest.
+	if err := raiseFileLimit(defaultFileLimit(), r.log); err != nil {
+		return err
+	}
 	all := &spec.Mount{IO: r.IO}
 	if err := r.tree.resolve(r.Mounts(), r.root(), all, r.log); err != nil {
 		return err

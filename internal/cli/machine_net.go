@@ -19,7 +19,7 @@ const (
 // openNet gives the guest a network card whose other end is a TAP interface.
 func (r *hermitRun) openNet(name string) error {
 	if v := r.kernel.Version; !r.kernel.Legacy && (v.Less(0, 13) || v.Major == 0 && v.Minor == 13 && v.Patch < 2) {
-		return fmt.Errorf("--net: kernel %s has no driver for the network card of this machine; those from 0.13.2 on have", v)
+		r.log.Warn("--net: kernels have a driver for this machine's network card from 0.13.2 on; this one may not see it", "kernel", v.String())
 	}
 	tap, err := virtionet.OpenTAP(name)
 	if err != nil {
@@ -42,7 +42,9 @@ func (r *hermitRun) openNet(name string) error {
 		return err
 	}
 	r.later(func() error { bus.Close(); return nil })
-	if _, err := bus.Add(card, virtiopci.Options{ID: virtionet.DeviceID, Class: virtionet.PCIClass}); err != nil {
+	// Hermit has interrupts on before its network driver is up.
+	opt := virtiopci.Options{ID: virtionet.DeviceID, Class: virtionet.PCIClass, Pulse: true}
+	if _, err := bus.Add(card, opt); err != nil {
 		return err
 	}
 	r.vm.HandlePorts(virtiopci.FirstPort, virtiopci.NumPorts, bus.Ports())

@@ -135,7 +135,7 @@ func testInput(t *testing.T) {
 
 // testIsolation: the calls do the same, however closed in the process is.
 func testIsolation(t *testing.T) {
-	for _, mode := range []string{"none", "normal"} {
+	for _, mode := range []string{"none", "normal", "strict"} {
 		s := newShare(t)
 		g := &guest{kernel: "v3", flags: append(s.flags(), "--file-isolation="+mode), args: append([]string{"calls-v3", fmt.Sprint("umask=", umask)}, s.attributes(t)...)}
 		g.passes(t)

@@ -24,7 +24,7 @@ cpus = 1
 `,
 		"root/greeting": "Hello from an image!\n",
 	})
-	for _, isolation := range []string{"none", "normal"} {
+	for _, isolation := range []string{"none", "normal", "strict"} {
 		g := &guest{image: path, flags: []string{"--file-isolation=" + isolation}}
 		if r := g.run(t); r.code != 42 || r.out != "Hello from an image!\n" {
 			t.Errorf("%s: %v", isolation, r)

@@ -43,6 +43,10 @@ type Options struct {
 	// IRQ is the input of the I/O APIC that INTA leads to; 0 means
 	// DefaultIRQ.
 	IRQ uint8
+	// Pulse makes INTA a pulse for each interrupt, whether or not the driver has read the
+	// ISR status since the one before. It is for kernels that take interrupts before
+	// their driver is there to read that: the level would interrupt them without end.
+	Pulse bool
 }
 
 // Device is a virtio device in a slot of a [Bus].
@@ -112,7 +116,7 @@ func (b *Bus) Add(backend Backend, opt Options) (*Device, error) {
 		bus: b, backend: backend, opt: opt, slot: slot,
 		log:     b.log.With("device", fmt.Sprintf("00:%02x.0", slot)),
 		offered: ringFeatures | backend.Features(),
-		inta:    inta{line: b.line(uint32(opt.IRQ))},
+		inta:    inta{line: b.line(uint32(opt.IRQ)), pulse: opt.Pulse},
 	}
 	d.space.data = backend.Config()
 	d.bar.Store(notDecoded)

@@ -66,6 +66,29 @@ func TestQueuesServeADriver(t *testing.T) {
 	}
 }
 
+func TestPulsesDoNotWaitForTheISRStatus(t *testing.T) {
+	g := newGuest(t, virtiopci.Options{Pulse: true})
+	isr := g.structure(3)
+	g.start(features)
+	for i := range 3 {
+		g.echo.changed()
+		if high, rises := g.kvm.line(virtiopci.DefaultIRQ); high || rises != i+1 {
+			t.Errorf("after %d interrupts that nobody has looked at the line is up: %v, and was %d times", i+1, high, rises)
+		}
+	}
+	if v := g.load(isr, 1); v != 2 {
+		t.Errorf("ISR status %#x, want 2", v)
+	}
+	if v := g.load(isr, 1); v != 0 {
+		t.Errorf("ISR status %#x after it was read", v)
+	}
+	g.configWrite(4, 2, 6|1<<10)
+	g.echo.changed()
+	if _, rises := g.kvm.line(virtiopci.DefaultIRQ); rises != 3 {
+		t.Error("an interrupt although they are disabled")
+	}
+}
+
 func TestISRStatusHoldsTheLine(t *testing.T) {
 	g := newGuest(t, virtiopci.Options{})
 	isr := g.structure(3)

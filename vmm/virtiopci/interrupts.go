@@ -44,7 +44,8 @@ const (
 
 // inta is a device's ISR status and the interrupt that it makes.
 type inta struct {
-	line *line
+	line  *line
+	pulse bool // see Options.Pulse
 	// isr is changed under mu, but for setting bits that are set already.
 	isr atomic.Uint32
 
@@ -56,12 +57,19 @@ type inta struct {
 // raise sets bits. Who finds them set need do nothing: the driver has not read them
 // yet, and looks at its rings only then.
 func (x *inta) raise(bits uint32) {
-	if x.isr.Load()&bits == bits {
+	if !x.pulse && x.isr.Load()&bits == bits {
 		return
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.isr.Or(bits)
+	if x.pulse {
+		if !x.muted {
+			x.line.hold(true)
+			x.line.hold(false)
+		}
+		return
+	}
 	x.settle()
 }
 
@@ -82,7 +90,7 @@ func (x *inta) mute(muted bool) {
 }
 
 func (x *inta) settle() {
-	if hold := x.isr.Load() != 0 && !x.muted; hold != x.holding {
+	if hold := x.isr.Load() != 0 && !x.muted && !x.pulse; hold != x.holding {
 		x.holding = hold
 		x.line.hold(hold)
 	}
