@@ -71,14 +71,15 @@ func inTheLab(t *testing.T, args ...string) string {
 		// One processor: KVM patches kernel code (its static keys) when the first
 		// machine is made and the last is gone, and QEMU 7.2 with several
 		// threads may then go on executing the int3 of a patch that is over.
-		CPUs:    1,
-		Modules: []string{"kvm_amd"},
-		Files:   []lab.File{{Path: carried, Source: binary, Mode: 0o755}},
-		Args:    append([]string{carried}, args...),
-		Env:     []string{envKVM + "=lab"},
-		Stdout:  &out,
-		Stderr:  &out,
-		Console: &console,
+		CPUs:       1,
+		Modules:    []string{"kvm_amd"},
+		KernelArgs: labtest.KVMKernelArgs,
+		Files:      []lab.File{{Path: carried, Source: binary, Mode: 0o755}},
+		Args:       append([]string{carried}, args...),
+		Env:        []string{envKVM + "=lab"},
+		Stdout:     &out,
+		Stderr:     &out,
+		Console:    &console,
 	})
 	if err != nil || result.ExitCode != 0 {
 		t.Fatalf("exit code %d, %v\n%s\nconsole:\n%s", result.ExitCode, err, &out, &console)

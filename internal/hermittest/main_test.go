@@ -149,7 +149,7 @@ func inTheLab(t testing.TB, args ...string) string {
 		CPUs:    1,
 		Modules: []string{"kvm_amd", "tun"},
 		// Guests have more memory than the PC, and use a little of each large page of it.
-		KernelArgs: []string{"transparent_hugepage=never"},
+		KernelArgs: append([]string{"transparent_hugepage=never"}, labtest.KVMKernelArgs...),
 		Files:      files,
 		Args:       append([]string{filepath.Join(here, filepath.Base(tests))}, args...),
 		Env:        env,

@@ -47,6 +47,12 @@ func run(m *testing.M) int {
 // emulated one, anything else for a machine's own.
 const envKVM = "ISTHMUS_KVM"
 
+// KVMKernelArgs are for guests that run guests of their own. QEMU's emulated processor may
+// lose the interrupt of a timer that comes while it enters or leaves a nested guest. A timer
+// that is set anew by each of its interrupts then never comes again, and a guest that has
+// nothing to do sleeps for ever; one that ticks by itself comes again with the next tick.
+var KVMKernelArgs = []string{"highres=off", "nohz=off"}
+
 // HasKVM tells whether this test program may use /dev/kvm: it is in the guest that [KVM]
 // has started, or somebody has set ISTHMUS_KVM=1 to use this machine's own.
 func HasKVM() bool { return os.Getenv(envKVM) != "" }
@@ -71,14 +77,15 @@ func KVM(t testing.TB, files []lab.File, args ...string) string {
 		// One processor: KVM patches kernel code (its static keys) when the first
 		// machine is made and the last is gone, and QEMU 7.2 with several
 		// threads may then go on executing the int3 of a patch that is over.
-		CPUs:    1,
-		Modules: []string{"kvm_amd"},
-		Files:   append([]lab.File{{Path: carried, Source: binary, Mode: 0o755}}, files...),
-		Args:    append([]string{carried}, args...),
-		Env:     []string{envKVM + "=lab"},
-		Stdout:  &out,
-		Stderr:  &out,
-		Console: &console,
+		CPUs:       1,
+		Modules:    []string{"kvm_amd"},
+		KernelArgs: KVMKernelArgs,
+		Files:      append([]lab.File{{Path: carried, Source: binary, Mode: 0o755}}, files...),
+		Args:       append([]string{carried}, args...),
+		Env:        []string{envKVM + "=lab"},
+		Stdout:     &out,
+		Stderr:     &out,
+		Console:    &console,
 	})
 	if err != nil || result.ExitCode != 0 {
 		t.Fatalf("exit code %d, %v\n%s\nconsole:\n%s", result.ExitCode, err, &out, &console)
