@@ -8,8 +8,11 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"slices"
+	"strings"
 	"syscall"
 	"time"
+	"unicode/utf8"
 
 	"golang.org/x/sys/unix"
 
@@ -70,6 +73,7 @@ func runMachine(ctx context.Context, m *runspec.Machine, log *slog.Logger, stdio
 		r.openTree,
 	} {
 		if err := step(ctx); err != nil {
+			r.dropOutput()
 			return exitFailure, err
 		}
 	}
@@ -121,8 +125,11 @@ func (r *hermitRun) readKernel(ctx context.Context) error {
 	if _, err := io.ReadFull(f, file); err != nil {
 		return kernelError(r.Kernel, err)
 	}
-	if hermit.Detect(file) == hermit.FormatImage {
+	switch hermit.Detect(file) {
+	case hermit.FormatImage:
 		return r.readImage(ctx, file)
+	case hermit.FormatUnknown:
+		return fmt.Errorf("kernel %s: it is neither an ELF file nor a Hermit image (tar.gz)", r.Kernel)
 	}
 	if r.kernel, err = hermit.ParseKernel(file); err != nil {
 		return kernelError(r.Kernel, err)
@@ -134,7 +141,15 @@ func (r *hermitRun) readKernel(ctx context.Context) error {
 // settleEnv puts the guest's environment together.
 func (r *hermitRun) settleEnv(image []string) {
 	if r.HostEnv {
-		r.Env = os.Environ()
+		// What is no text a kernel could not read, and then it might have none at all.
+		r.Env = slices.DeleteFunc(os.Environ(), func(e string) bool {
+			if utf8.ValidString(e) {
+				return false
+			}
+			name, _, _ := strings.Cut(e, "=")
+			r.log.Warn("a variable of the host's environment is left out, as it is not UTF-8", "name", name)
+			return true
+		})
 		return
 	}
 	r.Env = hermit.MergeEnv(image, r.Env)

@@ -59,6 +59,14 @@ func (r *hermitRun) openOutput() error {
 	return nil
 }
 
+// dropOutput takes back the output of a guest that has not started, so that the next try
+// finds no file there. When the process is closed in it stays.
+func (r *hermitRun) dropOutput() {
+	if r.Output.Kind == runspec.ToFile && r.output != nil {
+		os.Remove(r.Output.Path)
+	}
+}
+
 // bootConfig says what the kernel is told. What only the machine knows is not in it.
 func (r *hermitRun) bootConfig() *hermit.Config {
 	return &hermit.Config{

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/isthmus-fs/isthmus/internal/runspec"
 	"github.com/isthmus-fs/isthmus/internal/spec"
 	"github.com/isthmus-fs/isthmus/passthrough"
 	"github.com/isthmus-fs/isthmus/vmm"
@@ -179,5 +180,64 @@ func TestMachineTreeHasPrivateSpaceUnlessToldOtherwise(t *testing.T) {
 		if m := tree.mounts[0]; m.Type != spec.Dir || m.Host.IO != passthrough.IOSync {
 			t.Errorf("%s: type %v, io %v", tt.target, m.Type, m.Host.IO)
 		}
+	}
+}
+
+func TestOutputOfAGuestThatDoesNotStart(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "console")
+	newRun := func() *hermitRun {
+		return &hermitRun{Machine: &runspec.Machine{Output: runspec.Output{Kind: runspec.ToFile, Path: path}}}
+	}
+	r := newRun()
+	if err := r.openOutput(); err != nil {
+		t.Fatal(err)
+	}
+	r.dropOutput()
+	if _, err := os.Stat(path); err == nil {
+		t.Error("it is left behind")
+	}
+	if err := r.close(); err != nil {
+		t.Error(err)
+	}
+	if err := os.WriteFile(path, []byte("somebody's"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r = newRun()
+	if err := r.openOutput(); err == nil || !strings.Contains(err.Error(), "the file exists") {
+		t.Errorf("a file that exists: %v", err)
+	}
+	r.dropOutput()
+	if text, err := os.ReadFile(path); err != nil || string(text) != "somebody's" {
+		t.Errorf("it holds %q, %v", text, err)
+	}
+}
+
+func TestKernelsThatAreNone(t *testing.T) {
+	dir := t.TempDir()
+	text := filepath.Join(dir, "text")
+	if err := os.WriteFile(text, []byte("no kernel"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]string{
+		text:                       "neither an ELF file nor a Hermit image",
+		dir:                        "it is not a file",
+		"/dev/null":                "it is not a file",
+		filepath.Join(dir, "none"): "no such file or directory",
+	} {
+		r := &hermitRun{Machine: &runspec.Machine{Kernel: path}, log: slog.Default()}
+		if err := r.readKernel(t.Context()); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), path) {
+			t.Errorf("%s: %v, want %q", path, err, want)
+		}
+	}
+}
+
+func TestHostEnvironment(t *testing.T) {
+	t.Setenv("TEXT", "ü")
+	t.Setenv("BYTES", "\xff")
+	r := &hermitRun{Machine: &runspec.Machine{HostEnv: true}, log: slog.New(slog.DiscardHandler)}
+	r.settleEnv([]string{"IMAGE=1"})
+	env := strings.Join(r.Env, "\n") + "\n"
+	if !strings.Contains(env, "TEXT=ü\n") || strings.Contains(env, "BYTES=") || strings.Contains(env, "IMAGE=") {
+		t.Errorf("%q", r.Env)
 	}
 }

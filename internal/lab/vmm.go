@@ -57,6 +57,10 @@ func umlArgs(cfg *Config, t *Tools) []string {
 		"uml_dir=/dev/null/",
 		// With security modules, some releases fail in execve.
 		"lsm=",
+		// An interrupt that comes just before the kernel sleeps does not wake it (up to
+		// 6.1 at least): it then sleeps until its next timer, which without a regular
+		// tick may be far away, and the guest hangs.
+		"nohz=off",
 		"panic=-1", "quiet",
 	}
 	if cfg.Reboots == 0 {

@@ -57,6 +57,9 @@ var KVMKernelArgs = []string{"highres=off", "nohz=off"}
 // has started, or somebody has set ISTHMUS_KVM=1 to use this machine's own.
 func HasKVM() bool { return os.Getenv(envKVM) != "" }
 
+// InLab tells whether this is the guest that [KVM] has started.
+func InLab() bool { return os.Getenv(envKVM) == "lab" }
+
 // KVM runs this package's test program again, with args, in a guest that has a KVM of the
 // kind that processors have, and returns what it printed. There HasKVM is true. files are
 // what the guest has beside.
