@@ -87,6 +87,7 @@ var guestTests = []guestTest{
 	{"CommandLine", testCommandLine},
 	{"Calls", testCalls},
 	{"Processors", testProcessors},
+	{"HostSide", testHostSide},
 	{"Ends", testEnds},
 	{"Signals", testSignals},
 	{"Console", testConsole},
