@@ -137,7 +137,7 @@ func (b *build) readConfig(in *Input) (problems []error, err error) {
 			}
 		}
 		doc, err := readBounded(path)
-		absent := errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ENOTDIR)
+		absent := errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, os.ErrPermission) && isHidden(path)
 		switch {
 		case err == nil:
 			problems = b.readTOML(doc, path)
@@ -150,6 +150,13 @@ func (b *build) readConfig(in *Input) (problems []error, err error) {
 		}
 	}
 	return nil, nil
+}
+
+// isHidden says that a file is in a directory that this user has no way into, such as the
+// home of another, which sudo and its like may leave in the environment.
+func isHidden(path string) bool {
+	_, err := os.Lstat(path)
+	return errors.Is(err, os.ErrPermission)
 }
 
 // readBounded reads a file of at most [spec.MaxConfig] bytes.
