@@ -2,6 +2,7 @@ package oslib
 
 import (
 	"syscall"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -35,6 +36,20 @@ func NameToHandle(dirfd int, path []byte, h *FileHandle, flags int) (mountID int
 // OpenByHandle is open_by_handle_at(2). mountFD is any descriptor, but no O_PATH
 // one, on the mount that the handle is of; the result is the caller's to close.
 // It needs CAP_DAC_READ_SEARCH. ESTALE says that the object is gone.
-func OpenByHandle(mountFD int, h *FileHandle, flags int) (int, syscall.Errno) {
-	return descriptor(fdPtrCall(unix.SYS_OPEN_BY_HANDLE_AT, mountFD, unsafe.Pointer(h), uintptr(flags|unix.O_CLOEXEC), 0, 0, 0))
+func OpenByHandle(mountFD int, h *FileHandle, flags int) (fd int, errno syscall.Errno) {
+	for wait := handleWait; ; wait *= 2 {
+		fd, errno = descriptor(fdPtrCall(unix.SYS_OPEN_BY_HANDLE_AT, mountFD, unsafe.Pointer(h), uintptr(flags|unix.O_CLOEXEC), 0, 0, 0))
+		if errno != syscall.ENOMEM || wait > longestHandleWait {
+			return fd, errno
+		}
+		// ext4 says so, too, of an inode that it is just about to give to a new file
+		// (iget_locked finds it I_CREATING). When it has, the handle is stale.
+		time.Sleep(wait)
+	}
 }
+
+// How long OpenByHandle waits before it believes that there is no memory.
+const (
+	handleWait        = 50 * time.Microsecond
+	longestHandleWait = 20 * time.Millisecond
+)
