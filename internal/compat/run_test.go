@@ -21,7 +21,7 @@ import (
 
 const (
 	// patience bounds every wait of a failing run; it measures nothing.
-	patience = time.Minute
+	patience = 3 * time.Minute
 	// nobody is the ordinary user.
 	nobody = 65534
 )
