@@ -152,7 +152,12 @@ func TestAllocs(t *testing.T) {
 			default:
 				t.Errorf("%s, %s: %v", rule, what, errno)
 			}
-			if n := testing.AllocsPerRun(100, func() { call() }); n != 0 {
+			// The whole process is counted: what the call allocates it allocates each time.
+			n := testing.AllocsPerRun(100, func() { call() })
+			for again := 0; n != 0 && again < 3; again++ {
+				n = min(n, testing.AllocsPerRun(100, func() { call() }))
+			}
+			if n != 0 {
 				t.Errorf("%s, %s: %v allocations", rule, what, n)
 			}
 		}
