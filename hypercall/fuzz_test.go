@@ -111,6 +111,9 @@ func (c *composed) check(t testing.TB, before string) {
 	if bytes.Contains(c.ram, []byte(secret)) {
 		t.Fatal("the guest has seen what is not its own")
 	}
+	// What guests have written to the console would be all that there is in memory in the end.
+	c.out.Reset()
+	c.err.Reset()
 	for fd := range int32(DefaultMaxFiles) {
 		if f, errno := c.g.files.get(fd); errno == 0 {
 			call := c.g.newCall()
