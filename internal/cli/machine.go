@@ -42,7 +42,9 @@ type hermitRun struct {
 	output io.Writer
 	input  *guestInput
 
+	boot     *hermit.Config
 	layout   *hermit.Layout
+	offset   uint64 // how far the kernel is from where its file says it is
 	ram      *vmm.RAM
 	door     hermit.Door
 	vm       *vmm.Machine
@@ -164,9 +166,9 @@ func kernelError(path string, err error) error {
 
 // makeMachine places the guest and makes the machine, with memory that is empty yet.
 func (r *hermitRun) makeMachine(context.Context) error {
-	c := r.bootConfig()
+	r.boot = r.bootConfig()
 	var err error
-	if r.layout, err = c.Place(); err != nil {
+	if r.layout, err = r.boot.Place(); err != nil {
 		return kernelError(r.Kernel, err)
 	}
 	if r.ASLR && !r.layout.Randomised {
@@ -227,16 +229,16 @@ func (r *hermitRun) firmware() (list []*vmm.RAM, err error) {
 
 // load puts the kernel and all that it is told into memory, and sets the registers.
 func (r *hermitRun) load(context.Context) error {
-	c := r.bootConfig()
 	// A counter that is not steady is 0: then the kernel measures it.
 	if khz, err := r.vm.CPU(0).VCPU().GetTSCKHz(); err == nil && khz > 0 {
-		c.TSCKHz = uint32(khz)
+		r.boot.TSCKHz = uint32(khz)
 	}
-	c.BootTime = time.Now()
-	boot, err := c.Prepare(r.layout, r.ram.Bytes())
+	r.boot.BootTime = time.Now()
+	boot, err := r.boot.Prepare(r.layout, r.ram.Bytes())
 	if err != nil {
 		return kernelError(r.Kernel, err)
 	}
+	r.offset = boot.Offset
 	for i := range r.vm.CPUs() {
 		if err := setRegisters(r.vm.CPU(i).VCPU(), boot, i); err != nil {
 			return fmt.Errorf("CPU %d: %w", i, err)

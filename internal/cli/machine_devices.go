@@ -130,12 +130,8 @@ func (r *hermitRun) debug(ctx context.Context) (wait func() error) {
 		return func() error { return nil }
 	}
 	done := make(chan error, 1)
-	offset := uint64(0)
-	if r.kernel.PIE {
-		offset = r.layout.Kernel
-	}
 	failed := func(err error) { r.log.Warn("a debugger's session ended", "err", err) }
-	go func() { done <- r.debugger.Serve(ctx, gdb.Machine(r.vm, offset), failed) }()
+	go func() { done <- r.debugger.Serve(ctx, gdb.Machine(r.vm, r.offset), failed) }()
 	return func() error { return <-done }
 }
 

@@ -128,7 +128,4 @@ const (
 
 var isolations = words[Isolation]{{"none", None}, {"normal", Normal}, {"strict", Strict}}
 
-// String is the word, as in --file-isolation strict.
-func (i Isolation) String() string { return isolations.word(i) }
-
 var seccomps = words[string]{{"kill", "kill"}, {"log", "log"}, {"trap", "trap"}, {"none", "none"}}

@@ -26,15 +26,6 @@ func (w words[V]) all() []string {
 	return s
 }
 
-func (w words[V]) word(v V) string {
-	for i := range w {
-		if w[i].value == v {
-			return w[i].word
-		}
-	}
-	return "unknown"
-}
-
 // parse reads a word in letters of any case.
 func (w words[V]) parse(s string) (v V, err error) {
 	for i := range w {

@@ -17,7 +17,7 @@ type ImageConfig struct {
 	// Kernel is the path of the kernel in the image, absolute and clean.
 	Kernel string
 	// KernelArgs, AppArgs and Env (NAME=VALUE) are for a guest whose owner has said
-	// nothing else; see Arguments and MergeEnv.
+	// nothing else; see MergeEnv.
 	KernelArgs, AppArgs, Env []string
 	// Memory, in bytes, and CPUs are the least that the guest needs; 0 is anything.
 	Memory uint64
@@ -132,13 +132,4 @@ func (c *ImageConfig) Check(memory uint64, cpus int) error {
 		return fmt.Errorf("the image needs %d processors, and the guest has %d: give it %d", c.CPUs, cpus, c.CPUs)
 	}
 	return nil
-}
-
-// Arguments returns the arguments for the kernel and the application: the given ones of
-// the command line, if there are any, or else those of the image.
-func (c *ImageConfig) Arguments(given []string) (kernel, app []string) {
-	if len(given) > 0 {
-		return SplitArguments(given)
-	}
-	return c.KernelArgs, c.AppArgs
 }

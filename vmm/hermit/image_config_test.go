@@ -1,7 +1,6 @@
 package hermit
 
 import (
-	"slices"
 	"strings"
 	"testing"
 
@@ -87,20 +86,6 @@ func TestImageConfigCheck(t *testing.T) {
 	}
 	c.Memory = 1<<64 - 1
 	checkError(t, "all memory", c.Check(1, 2), "18446744073709551615 bytes")
-}
-
-func TestImageArguments(t *testing.T) {
-	c := ImageConfig{KernelArgs: []string{"k"}, AppArgs: []string{"a"}}
-	for _, tt := range []struct{ given, kernel, app []string }{
-		{nil, []string{"k"}, []string{"a"}},
-		{[]string{"x", "--", "y"}, []string{"x"}, []string{"y"}},
-		{[]string{"x"}, []string{"x"}, nil},
-	} {
-		kernel, app := c.Arguments(tt.given)
-		if !slices.Equal(kernel, tt.kernel) || !slices.Equal(app, tt.app) {
-			t.Errorf("%q: %q and %q", tt.given, kernel, app)
-		}
-	}
 }
 
 func FuzzImageConfig(f *testing.F) {
